@@ -1,0 +1,1 @@
+"""Documents of a screen, and the maggma stores that keep them."""

@@ -1,0 +1,1 @@
+"""The funnel: candidates, hops, scores, NEB and ranking as one jobflow graph."""

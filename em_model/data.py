@@ -1,0 +1,364 @@
+"""Bands and bulk crystals: the records the band model learns from, and their readers.
+
+A band is a periodic host with the migrating ion drawn at several places of its path at once
+(initial site, linear interpolations, final site), as in the data set of Devi, Balasubramanian,
+Butler and Sai Gautam (arXiv 2508.06459).
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from math import gcd, isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase.data import atomic_numbers
+
+from em_model.errors import BadInput
+
+PROPERTIES: tuple[str, ...] = (
+    "formation_energy",
+    "band_gap_dft",
+    "shear_modulus",
+    "band_gap_experimental",
+    "phonon_peak",
+    "dielectric_constant",
+    "piezoelectric_modulus",
+)
+"""The seven bulk properties of the pre-training set."""
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """A path of one ion through a periodic host.
+
+    Parameters
+    ----------
+    id
+        Identifier, unique within a data set.
+    working_ion
+        Element symbol of the migrating ion.
+    lattice
+        Shape (3, 3), Å, rows are the lattice vectors.
+    species
+        Element symbols of all sites, band and host.
+    frac_coords
+        Shape (n, 3), fractional; the band's sites are unwrapped, so that neighbours along the
+        path are joined by the straight line between them.
+    band_sites
+        Indices of the path's sites, in order: initial, intermediate ones, final.
+    barrier_ev
+        Migration barrier in eV, None where it is not known.
+    host
+        Name of the host that paths share (see :func:`assign_hosts`).
+    system, structure_class
+        Names given by the source.
+    weight
+        Weight of the record in training.
+    """
+
+    id: str
+    working_ion: str
+    lattice: np.ndarray
+    species: tuple[str, ...]
+    frac_coords: np.ndarray
+    band_sites: tuple[int, ...] = (0, 1, 2, 3, 4)
+    barrier_ev: float | None = None
+    host: str | None = None
+    system: str = ""
+    structure_class: str = ""
+    weight: float = 1.0
+
+    @property
+    def path_cart(self) -> np.ndarray:
+        """Cartesian positions of the band's sites, shape (len(band_sites), 3), Å."""
+        path = self.frac_coords[list(self.band_sites)] @ self.lattice
+        return np.asarray(path)
+
+    @property
+    def length_ang(self) -> float:
+        """Length of the polyline through the band's sites in Å."""
+        return float(np.linalg.norm(np.diff(self.path_cart, axis=0), axis=1).sum())
+
+    @property
+    def host_sites(self) -> np.ndarray:
+        """Indices of the sites that are not the band's."""
+        mask = np.ones(len(self.species), dtype=bool)
+        mask[list(self.band_sites)] = False
+        return np.flatnonzero(mask)
+
+    @property
+    def framework(self) -> str:
+        """Reduced formula of everything but the working ion, alphabetic: ``Cr1O2``."""
+        counts = Counter(s for s in self.species if s != self.working_ion)
+        divisor = reduce(gcd, counts.values(), 0) or 1
+        return "".join(f"{element}{n // divisor}" for element, n in sorted(counts.items()))
+
+    def reversed(self) -> Band:
+        """The same band walked the other way."""
+        return Band(**{**self.__dict__, "band_sites": self.band_sites[::-1]})
+
+
+@dataclass(frozen=True, eq=False)
+class Crystal:
+    """A bulk structure with one of its :data:`PROPERTIES` (scaled to [−1, 1] at the source)."""
+
+    id: str
+    property: str
+    value: float
+    split: str
+    lattice: np.ndarray
+    species: tuple[str, ...]
+    frac_coords: np.ndarray
+
+
+def read_bands(path: str | Path, *, need_barrier: bool = False) -> list[Band]:
+    """Read bands from JSON lines, plain or gzipped, one record a line.
+
+    Fields of a record: ``working_ion``, ``lattice``, ``species``, ``frac_coords``; optional:
+    ``id``, ``barrier_ev``, ``band_sites`` (default 0–4), ``system``, ``structure_class``,
+    ``host``, ``weight``. Other fields are ignored.
+
+    Parameters
+    ----------
+    path
+        ``.jsonl`` or ``.jsonl.gz``.
+    need_barrier
+        Refuse records without ``barrier_ev`` (training, evaluation).
+
+    Raises
+    ------
+    BadInput
+        When the file cannot be read or a record is not a band.
+    """
+    bands = [_band(record, where, need_barrier) for where, record in _json_lines(path)]
+    twice = [band_id for band_id, n in Counter(b.id for b in bands).items() if n > 1]
+    if twice:
+        raise BadInput(f"{path}: id: {twice[0]!r} stands for several records; make ids unique")
+    return assign_hosts(bands)
+
+
+def read_crystals(path: str | Path, *, max_atoms: int | None = None) -> list[Crystal]:
+    """Read bulk crystals with one property each (``property``, ``value``, ``split``).
+
+    Raises
+    ------
+    BadInput
+        When the file cannot be read or a record is not a crystal with a known property.
+    """
+    crystals = []
+    for where, record in _json_lines(path):
+        name = record.get("property")
+        if name not in PROPERTIES:
+            raise BadInput(f"{where}: property: {name!r} is not one of {', '.join(PROPERTIES)}")
+        lattice, species, frac_coords = _structure(record, where)
+        if max_atoms is None or len(species) <= max_atoms:
+            crystals.append(
+                Crystal(
+                    id=str(record.get("id", len(crystals))),
+                    property=name,
+                    value=_number(record, "value", where),
+                    split=str(record.get("split", "train")),
+                    lattice=lattice,
+                    species=species,
+                    frac_coords=frac_coords,
+                )
+            )
+    return crystals
+
+
+def assign_hosts(bands: Sequence[Band]) -> list[Band]:
+    """Give every band without one the name of its host.
+
+    Two bands share a host when their compositions without the working ion reduce to the same
+    formula (charged and discharged states, polymorphs and other ions in the same framework
+    count as one), or when their ``system`` names differ only in the ``_N`` of the path; both
+    relations are closed transitively. Splitting by it is stricter than by material, on
+    purpose: what counts is the error on hosts never seen.
+    """
+    parent: dict[str, str] = {}
+
+    def find(key: str) -> str:
+        while parent.setdefault(key, key) != key:
+            parent[key] = parent[parent[key]]
+            key = parent[key]
+        return key
+
+    for band in bands:
+        keys = ["framework:" + band.framework]
+        name = re.sub(r"(_\d+)+$", "", band.system)
+        if name:
+            keys.append("system:" + name)
+        for key in keys[1:]:
+            a, b = sorted((find(keys[0]), find(key)))
+            parent[b] = a
+    return [
+        band
+        if band.host is not None
+        else Band(
+            **{**band.__dict__, "host": find("framework:" + band.framework).partition(":")[2]}
+        )
+        for band in bands
+    ]
+
+
+def host_folds(bands: Sequence[Band], folds: int, seed: int) -> np.ndarray:
+    """Fold number of each band, so that no host stands in two folds.
+
+    Hosts are dealt out in random order, each to the fold with the fewest bands so far.
+
+    Returns
+    -------
+    np.ndarray
+        Shape (len(bands),), integers in [0, folds).
+    """
+    members: dict[str, list[int]] = defaultdict(list)
+    for index, band in enumerate(assign_hosts(bands)):
+        members[str(band.host)].append(index)
+    hosts = sorted(members)
+    np.random.default_rng(seed).shuffle(hosts)
+    # Large hosts first keeps the folds level; the shuffle decides among equals.
+    hosts.sort(key=lambda host: -len(members[host]))
+    fold_of = np.empty(len(bands), dtype=int)
+    sizes = np.zeros(folds, dtype=int)
+    for host in hosts:
+        fold = int(np.argmin(sizes))
+        fold_of[members[host]] = fold
+        sizes[fold] += len(members[host])
+    return fold_of
+
+
+def _json_lines(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (place for messages, record) for every line that is not blank."""
+    path = Path(path)
+    opener = gzip.open if path.suffix == ".gz" else open
+    number = 0
+    try:
+        with opener(path, "rt", encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.strip():
+                    continue
+                try:
+                    record = json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise BadInput(
+                        f"{path}:{number}: not JSON ({error.msg}); need one JSON object a line"
+                    ) from error
+                if not isinstance(record, dict):
+                    raise BadInput(f"{path}:{number}: need one JSON object a line")
+                yield f"{path}:{number}", record
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadInput(f"{path}: cannot be read ({reason}); need .jsonl or .jsonl.gz") from error
+    if number == 0:
+        raise BadInput(f"{path}: empty; need one JSON record a line")
+
+
+def _band(record: dict[str, Any], where: str, need_barrier: bool) -> Band:
+    lattice, species, frac_coords = _structure(record, where)
+    sites = _maybe_json(record.get("band_sites", [0, 1, 2, 3, 4]))
+    if (
+        not isinstance(sites, list)
+        or len(sites) < 2
+        or len(set(map(str, sites))) != len(sites)
+        or not all(type(s) is int and 0 <= s < len(species) for s in sites)
+    ):
+        raise BadInput(
+            f"{where}: band_sites: need at least two different site indices below "
+            f"{len(species)}, initial to final"
+        )
+    if len(sites) == len(species):
+        raise BadInput(f"{where}: species: nothing but the band's sites; the host is missing")
+    on_path = {species[s] for s in sites}
+    ion = record.get("working_ion")
+    if len(on_path) != 1 or ion not in on_path:
+        raise BadInput(
+            f"{where}: band_sites: hold {', '.join(sorted(on_path))} where working_ion is "
+            f"{ion!r}; every site of the path must be the working ion"
+        )
+    steps = np.diff(frac_coords[sites], axis=0) @ lattice
+    if np.linalg.norm(steps, axis=1).min() < 1e-3:
+        raise BadInput(f"{where}: frac_coords: two neighbouring sites of the band coincide")
+    barrier: float | None = None
+    if record.get("barrier_ev") is not None:
+        barrier = _number(record, "barrier_ev", where)
+    elif need_barrier:
+        raise BadInput(f"{where}: barrier_ev: missing; training and evaluation need it, in eV")
+    weight = _number(record, "weight", where) if "weight" in record else 1.0
+    if weight < 0:
+        raise BadInput(f"{where}: weight: {weight} is negative")
+    return Band(
+        id=str(record.get("id", where.rpartition(":")[2])),
+        working_ion=str(ion),
+        lattice=lattice,
+        species=species,
+        frac_coords=frac_coords,
+        band_sites=tuple(sites),
+        barrier_ev=barrier,
+        host=None if record.get("host") is None else str(record["host"]),
+        system=str(record.get("system", "")),
+        structure_class=str(record.get("structure_class", "")),
+        weight=weight,
+    )
+
+
+def _structure(
+    record: dict[str, Any], where: str
+) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
+    lattice = _array(record, "lattice", (3, 3), where)
+    if abs(np.linalg.det(lattice)) < 1e-3:
+        raise BadInput(f"{where}: lattice: the three vectors span no volume")
+    species = _maybe_json(record.get("species"))
+    if not isinstance(species, list) or not species:
+        raise BadInput(f"{where}: species: need a list of element symbols, one for each site")
+    for symbol in species:
+        if not isinstance(symbol, str) or atomic_numbers.get(symbol, 0) < 1:
+            raise BadInput(f"{where}: species: {symbol!r} is no element symbol")
+    frac_coords = _array(record, "frac_coords", (len(species), 3), where)
+    return lattice, tuple(species), frac_coords
+
+
+def _maybe_json(value: Any) -> Any:
+    """Some exports hold lists as JSON text."""
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError:
+            return value
+    return value
+
+
+def _array(record: dict[str, Any], field: str, shape: tuple[int, ...], where: str) -> np.ndarray:
+    try:
+        array = np.asarray(_maybe_json(record[field]), dtype=float)
+    except KeyError:
+        raise BadInput(f"{where}: {field}: missing; this record is not a band") from None
+    except (TypeError, ValueError):
+        raise BadInput(f"{where}: {field}: need numbers of shape {shape}") from None
+    if array.shape != shape or not np.isfinite(array).all():
+        raise BadInput(f"{where}: {field}: need finite numbers of shape {shape}")
+    return array
+
+
+def _number(record: dict[str, Any], field: str, where: str) -> float:
+    value = record.get(field)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise BadInput(f"{where}: {field}: {value!r} is not a finite number")
+    return float(value)
+
+
+def require_barriers(bands: Iterable[Band]) -> np.ndarray:
+    """Barriers of the bands as an array in eV; BadInput names the first without one."""
+    values = []
+    for band in bands:
+        if band.barrier_ev is None:
+            raise BadInput(f"band {band.id}: barrier_ev: missing; needed here, in eV")
+        values.append(band.barrier_ev)
+    return np.array(values, dtype=float)

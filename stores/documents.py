@@ -78,7 +78,11 @@ class CandidateDoc(Document):
     band_gap_ev: float | None = None
     reference: str | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
+    screens: list[str] = Field(default_factory=list, description="screens that it belongs to")
     hops_status: Literal["waiting", "done", "failed"] = "waiting"
+    hops_settings: str | None = Field(
+        default=None, description="hash of the settings that its hops were enumerated with"
+    )
     dimension: int | None = Field(default=None, description="dimension its hops reach, 0 to 3")
     error: Failure | None = None
     provenance: Provenance

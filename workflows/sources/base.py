@@ -1,0 +1,100 @@
+"""What every source of candidates shares: the record it yields and the form of its options."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+from pymatgen.core import Structure
+
+from stores.documents import Failure
+
+
+@dataclass(frozen=True)
+class CandidateRecord:
+    """A host as its source gives it, before filters and before it is made primitive.
+
+    A record has a structure, or an error, or is already ``known`` to the caller, in which case
+    only its id is given and nothing was fetched for it.
+
+    Attributes
+    ----------
+    material_id
+        Unique and stable within the source.
+    source
+        Name of the source, as in the screening file.
+    structure
+        As given by the source; None for a failed or a known record.
+    reference
+        Publication, file or URL that it comes from.
+    energy_above_hull_ev
+        eV/atom.
+    band_gap_ev
+        eV.
+    metadata
+        JSON-able facts of the source: database version, query, family.
+    error
+        Why the source could not give a structure; the screen goes on.
+    known
+        The caller said that it has this id already.
+    """
+
+    material_id: str
+    source: str
+    structure: Structure | None = None
+    reference: str | None = None
+    energy_above_hull_ev: float | None = None
+    band_gap_ev: float | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    error: Failure | None = None
+    known: bool = False
+
+
+class SourceOptions(BaseModel):
+    """The ``candidates`` section of a screening file for one source.
+
+    A source is a subclass with a ``source: Literal["its name"]`` field; it joins the union
+    :data:`workflows.sources.CandidateOptions`, and nothing else has to know it.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    @abstractmethod
+    def records(
+        self, working_ion: str, known: Container[str] = frozenset()
+    ) -> Iterator[CandidateRecord]:
+        """Yield the candidates one by one, in a stable order, fetching lazily.
+
+        Parameters
+        ----------
+        working_ion
+            Element symbol of the mobile ion.
+        known
+            Material ids that the caller has already: they are yielded as known records and
+            never fetched again, which is how a stopped screen goes on where it stood.
+
+        Raises
+        ------
+        BadInput
+            When the source as a whole cannot answer: no such file, no key, no network.
+        """
+
+
+def one_line(error: BaseException, limit: int = 300) -> str:
+    """Return an error's message on one line, without secrets' usual place: long URLs are cut."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _rising(value: tuple[Any, Any]) -> tuple[Any, Any]:
+    low, high = value
+    if low > high:
+        raise ValueError(f"[{low}, {high}] is no range; give [lowest, highest]")
+    return value
+
+
+FloatRange = Annotated[tuple[float, float], AfterValidator(_rising)]
+IntRange = Annotated[tuple[int, int], AfterValidator(_rising)]

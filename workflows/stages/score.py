@@ -1,0 +1,190 @@
+"""Score: the band model's barrier and interval for every hop of a batch of hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import islice
+from typing import Any
+
+from jobflow import job
+from pymatgen.core import Structure
+
+from em_model.data import Band
+from em_model.predictor import BandModel, Prediction
+from stores.documents import (
+    BarrierDoc,
+    CandidateDoc,
+    Failure,
+    HopDoc,
+    ModelRef,
+    Provenance,
+)
+from stores.hashing import content_hash
+from stores.screen_store import ScreenStore, open_store
+from workflows.bands import SupercellRecipe, build_band
+from workflows.hops import Hop
+from workflows.pool import Report, available_processes, map_processes
+from workflows.progress import Progress
+from workflows.provenance import current_job_uuid, provenance
+from workflows.spec import HopOptions, ScreenSpec
+
+CHUNK = 32
+"""Hops handed to a process at once: seconds of work, so that progress is seen."""
+
+
+def recipe_of(options: HopOptions) -> SupercellRecipe:
+    """Return the supercell recipe that the screening file asks for."""
+    return SupercellRecipe(min_length_ang=options.min_supercell, max_atoms=options.max_atoms)
+
+
+def score_settings(options: HopOptions, model: BandModel) -> dict[str, Any]:
+    """Return what decides a score, besides the hop."""
+    return {
+        "model": model.name,
+        "model_sha256": model.sha256,
+        "mode": options.mode,
+        "min_supercell_ang": options.min_supercell,
+        "max_atoms": options.max_atoms,
+    }
+
+
+def barrier_id(hop_id: str, level: str, settings: dict[str, Any]) -> str:
+    """Return the id of an estimate: the same settings give the same document."""
+    return content_hash([hop_id, level, settings])
+
+
+@job
+def score(
+    spec: dict[str, Any], store_uri: str, first: str, last: str, after: Any = None
+) -> dict[str, int]:
+    """Score the hops of the candidates from id ``first`` to ``last``.
+
+    ``after`` makes this job wait for the hops; its value is not used.
+    """
+    screen = ScreenSpec.model_validate(spec)
+    progress = Progress("score")
+    progress.say(f"loading band model '{screen.score.model}'")
+    settings = score_settings(screen.hops, _model(screen.score.model))
+    done = failed = 0
+    with open_store(store_uri) as store:
+        todo = _waiting(store, screen, settings, first, last)
+        chunks = [
+            Chunk(store_uri, screen.score.model, screen.hops, part, current_job_uuid())
+            for part in _chunks(todo, min(CHUNK, screen.score.batch_size))
+        ]
+        with progress.track(total=len(todo), what="hops") as step:
+            for chunk, (ok, bad) in map_processes(
+                score_chunk, chunks, processes=available_processes(), on_report=progress.say
+            ):
+                done, failed = done + ok, failed + bad
+                step(len(chunk.hop_ids))
+    return {"done": done, "failed": failed}
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Hops that one process scores."""
+
+    store_uri: str
+    model: str
+    options: HopOptions
+    hop_ids: tuple[str, ...]
+    job_uuid: str | None
+
+
+def score_chunk(chunk: Chunk, report: Report) -> tuple[int, int]:
+    """Score a chunk and keep its documents; return how many are done and failed."""
+    model = _model(chunk.model)
+    settings = score_settings(chunk.options, model)
+    recipe = recipe_of(chunk.options)
+    with open_store(chunk.store_uri) as store:
+        hops = list(store.find(HopDoc, {"hop_id": {"$in": list(chunk.hop_ids)}}))
+        hosts = {
+            doc.candidate_id: Structure.from_dict(doc.structure or {})
+            for doc in store.find(
+                CandidateDoc, {"candidate_id": {"$in": sorted({h.candidate_id for h in hops})}}
+            )
+        }
+        bands: list[Band] = []
+        failures: dict[str, Failure] = {}
+        for doc in hops:
+            try:
+                band = build_band(
+                    hosts[doc.candidate_id], Hop.from_doc(doc), recipe, mode=doc.mode
+                )
+                bands.append(replace(band, id=doc.hop_id))
+            except ValueError as error:
+                failures[doc.hop_id] = Failure(kind=type(error).__name__, message=str(error))
+        predictions = {p.id: p for p in model.predict(bands)}
+        sizes = {band.id: len(band.species) for band in bands}
+        origin = provenance(
+            model=ModelRef(name=model.name, sha256=model.sha256), job_uuid=chunk.job_uuid
+        )
+        store.put(
+            _document(
+                doc,
+                settings,
+                origin,
+                predictions.get(doc.hop_id),
+                failures.get(doc.hop_id),
+                sizes.get(doc.hop_id),
+            )
+            for doc in hops
+        )
+    return len(predictions), len(failures)
+
+
+def _document(
+    hop: HopDoc,
+    settings: dict[str, Any],
+    origin: Provenance,
+    prediction: Prediction | None,
+    failure: Failure | None,
+    num_atoms: int | None,
+) -> BarrierDoc:
+    return BarrierDoc(
+        barrier_id=barrier_id(hop.hop_id, "band", settings),
+        hop_id=hop.hop_id,
+        candidate_id=hop.candidate_id,
+        material_id=hop.material_id,
+        working_ion=hop.working_ion,
+        level="band",
+        status="done" if prediction else "failed",
+        barrier_ev=prediction.barrier_ev if prediction else None,
+        interval_90_ev=prediction.interval_90_ev if prediction else None,
+        in_domain=prediction.in_domain if prediction else True,
+        num_atoms=num_atoms,
+        settings=settings,
+        error=failure,
+        provenance=origin,
+    )
+
+
+def _waiting(
+    store: ScreenStore, screen: ScreenSpec, settings: dict[str, Any], first: str, last: str
+) -> list[str]:
+    """Return the hops of the batch that have no score with these settings, sorted."""
+    candidates = store.ids(
+        CandidateDoc,
+        {"screens": screen.screen_id, "status": "ok", "candidate_id": {"$gte": first, "$lte": last}},
+    )
+    hop_ids = store.ids(
+        HopDoc, {"candidate_id": {"$in": candidates}, "mode": screen.hops.mode}
+    )
+    wanted = {barrier_id(hop_id, "band", settings): hop_id for hop_id in hop_ids}
+    there = set(store.ids(BarrierDoc, {"barrier_id": {"$in": sorted(wanted)}}))
+    return sorted(hop_id for key, hop_id in wanted.items() if key not in there)
+
+
+def _chunks(items: list[str], size: int) -> Iterator[tuple[str, ...]]:
+    rest = iter(items)
+    while part := tuple(islice(rest, size)):
+        yield part
+
+
+@cache
+def _model(name: str) -> BandModel:
+    """Load a band model once per process."""
+    return BandModel.load(name)

@@ -84,6 +84,9 @@ class CandidateDoc(Document):
         default=None, description="hash of the settings that its hops were enumerated with"
     )
     dimension: int | None = Field(default=None, description="dimension its hops reach, 0 to 3")
+    screens: list[str] = Field(
+        default_factory=list, description="ids of the screens it belongs to; a write adds to them"
+    )
     error: Failure | None = None
     provenance: Provenance
 

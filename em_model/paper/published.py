@@ -7,7 +7,7 @@ bonds), which needs neither gathers nor scatters of angle-sized tensors.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -149,12 +149,38 @@ class Alignn(nn.Module):
         self.alignn_layers = nn.ModuleList(AlignnConv(size) for _ in range(config.alignn_layers))
         self.gcn_layers = nn.ModuleList(GatedConv(size) for _ in range(config.gcn_layers))
 
-    def atoms(self, graph: KnnGraph) -> Tensor:
-        """Embedding of each atom after all layers, shape (n, hidden)."""
+    def atoms(self, graph: KnnGraph, minuend: Tensor | None = None) -> Tensor:
+        """Embedding of each atom after all layers.
+
+        Parameters
+        ----------
+        graph
+            One graph or several side by side, n atoms.
+        minuend
+            When given, shape (n, hidden): after the first convolution the atoms become
+            ``minuend`` minus themselves, and the other layers go on with the difference.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (n, hidden).
+        """
         x, y = self.embed(graph)
-        x, y = (self._angles_flat if self.training else self._angles_blocked)(graph, x, y)
-        for layer in self.gcn_layers:
-            x, y = layer(x, y, graph.src, graph.dst)
+        angles = (_FlatAngles if self.training else _BlockedAngles)(graph, self.angle_embedding)
+        layers = cast("Sequence[AlignnConv]", self.alignn_layers)
+        for number, layer in enumerate(layers):
+            x, y = layer.node_update(x, y, graph.src, graph.dst)
+            if number == 0 and minuend is not None:
+                x = minuend - x
+            y = angles.update(layer.edge_update, y, last=number == len(layers) - 1)
+        for conv in self.gcn_layers:
+            x, y = conv(x, y, graph.src, graph.dst)
+        return x
+
+    def first_convolution(self, graph: KnnGraph) -> Tensor:
+        """Embedding of each atom after the first convolution alone, shape (n, hidden)."""
+        x, y = self.embed(graph)
+        x, _ = cast("AlignnConv", self.alignn_layers[0]).node_update(x, y, graph.src, graph.dst)
         return x
 
     def embed(self, graph: KnnGraph) -> tuple[Tensor, Tensor]:
@@ -162,24 +188,31 @@ class Alignn(nn.Module):
         x = self.atom_embedding(cgcnn_table().to(graph.vec.device)[graph.numbers])
         return x, self.edge_embedding(graph.vec.norm(dim=1))
 
-    def _angles_flat(self, graph: KnnGraph, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        pairs = [_pairs(block) for block in graph.blocks]
-        arriving, leaving = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-        z = self.angle_embedding(_cosine(graph.vec, arriving, leaving))
-        for layer in cast("Iterable[AlignnConv]", self.alignn_layers):
-            x, m = layer.node_update(x, y, graph.src, graph.dst)
-            y, z = layer.edge_update(m, z, arriving, leaving)
-        return x, y
 
-    def _angles_blocked(self, graph: KnnGraph, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        blocks = graph.split_blocks(ANGLES_PER_BLOCK)
-        z = [self.angle_embedding(_cosine(graph.vec, *_pairs(block))) for block in blocks]
-        layers = cast("Sequence[AlignnConv]", self.alignn_layers)
-        for number, layer in enumerate(layers, start=1):
-            x, m = layer.node_update(x, y, graph.src, graph.dst)
-            last = number == len(layers)
-            y = layer.edge_update.forward_blocks(m, z, blocks, last)
-        return x, y
+class _FlatAngles:
+    """Angle features as one tensor, all that gradients and batch statistics need."""
+
+    def __init__(self, graph: KnnGraph, embedding: nn.Module):
+        pairs = [_pairs(block) for block in graph.blocks]
+        self.arriving, self.leaving = map(torch.cat, zip(*pairs, strict=True))
+        self.z: Tensor = embedding(_cosine(graph.vec, self.arriving, self.leaving))
+
+    def update(self, conv: GatedConv, bonds: Tensor, last: bool) -> Tensor:
+        bonds, self.z = conv(bonds, self.z, self.arriving, self.leaving)
+        return bonds
+
+
+class _BlockedAngles:
+    """Angle features in dense blocks that fit a core's cache, updated in place."""
+
+    def __init__(self, graph: KnnGraph, embedding: nn.Module):
+        self.blocks = graph.split_blocks(ANGLES_PER_BLOCK)
+        self.z: list[Tensor] = [
+            embedding(_cosine(graph.vec, *_pairs(block))) for block in self.blocks
+        ]
+
+    def update(self, conv: GatedConv, bonds: Tensor, last: bool) -> Tensor:
+        return conv.forward_blocks(bonds, self.z, self.blocks, last)
 
 
 class PublishedModel3(Alignn):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from em_model.paper.jarvis_graph import band_graph, collate
-from em_model.paper.published import Alignn, AlignnConfig
+from em_model.paper.published import Alignn, AlignnConfig, _BlockedAngles, _FlatAngles
 
 from .conftest import recipe_model, rocksalt_band
 
@@ -32,11 +32,13 @@ def test_blocks_and_flat_tensors_agree():
     model = recipe_model(SMALL)
     graph = band_graph(rocksalt_band())
     with torch.inference_mode():
-        x, y = model.embed(graph)
-        flat = model._angles_flat(graph, x, y)
-        blocked = model._angles_blocked(graph, x, y)
-    for a, b in zip(flat, blocked, strict=True):
-        torch.testing.assert_close(a, b, atol=2e-6, rtol=1e-5)
+        _, y = model.embed(graph)
+        flat = _FlatAngles(graph, model.angle_embedding)
+        blocked = _BlockedAngles(graph, model.angle_embedding)
+        for last, layer in enumerate(model.alignn_layers):
+            expected = flat.update(layer.edge_update, y, last=bool(last))
+            y = blocked.update(layer.edge_update, y, last=bool(last))
+            torch.testing.assert_close(y, expected, atol=2e-6, rtol=1e-5)
 
 
 def test_batch_gives_the_answers_of_its_members():

@@ -75,9 +75,7 @@ def network_hops(hops: Iterable[KnownHop], dimension: int) -> list[KnownHop]:
     return needed[::-1]
 
 
-def select_hops(
-    materials: Iterable[Sequence[KnownHop]], *, dimension: int, top: int
-) -> Selection:
+def select_hops(materials: Iterable[Sequence[KnownHop]], *, dimension: int, top: int) -> Selection:
     """Choose at most ``top`` hops over all materials.
 
     Parameters

@@ -156,12 +156,14 @@ def load_spec(path: str | Path) -> ScreenSpec:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror}); give a screening file") from None
+        raise BadInput(
+            f"{path}: cannot be read ({error.strerror}); give a screening file"
+        ) from None
     except UnicodeDecodeError:
         raise BadInput(f"{path}: is not text; give a YAML screening file") from None
     try:
         # A SafeLoader subclass: builds plain values only.
-        content = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506
+        content = yaml.load(text, Loader=_UniqueKeyLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
@@ -229,5 +231,3 @@ def _sections(annotation: Any) -> tuple[type[BaseModel], ...]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return (annotation,)
     return tuple(section for inner in get_args(annotation) for section in _sections(inner))
-
-

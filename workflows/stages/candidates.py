@@ -11,6 +11,7 @@ from jobflow import job
 from stores.documents import CandidateDoc, Failure, Provenance
 from stores.errors import BadInput
 from stores.screen_store import open_store
+from workflows.batches import batched
 from workflows.filters import Refused, apply_filters
 from workflows.hosts import Unfit, prepare_host, structure_hash
 from workflows.progress import Progress
@@ -20,6 +21,9 @@ from workflows.spec import ScreenSpec
 
 BATCH = 200
 """Hosts in one job of the cheap stages: minutes of work for seconds of scheduling."""
+
+PAGE = 50
+"""Hosts written at once: what a crash can cost."""
 
 
 @job
@@ -43,11 +47,10 @@ def find_candidates(spec: dict[str, Any], store_uri: str) -> dict[str, Any]:
         source = {"source": screen.candidates.source, "working_ion": screen.working_ion}
         known = {key.removesuffix(suffix) for key in store.ids(CandidateDoc, source)}
         with Progress("candidates").track(total=None, what="hosts") as step:
-            for record, doc in candidate_docs(screen, known):
-                if doc:
-                    store.put([doc])
-                store.tag_screen(screen.screen_id, [record.material_id + suffix])
-                step()
+            for page in batched(candidate_docs(screen, known), PAGE):
+                store.put(doc for _, doc in page if doc)
+                store.tag_screen(screen.screen_id, [r.material_id + suffix for r, _ in page])
+                step(len(page))
         refused = Counter(
             doc.rejected_by or "failed"
             for doc in store.find(
@@ -75,9 +78,7 @@ def candidate_docs(
         yield record, None if record.known else candidate_doc(record, screen, origin)
 
 
-def candidate_doc(
-    record: CandidateRecord, screen: ScreenSpec, origin: Provenance
-) -> CandidateDoc:
+def candidate_doc(record: CandidateRecord, screen: ScreenSpec, origin: Provenance) -> CandidateDoc:
     """Filter and prepare one record; a refusal or an error is a document too."""
     doc = CandidateDoc(
         candidate_id=f"{record.material_id}:{screen.working_ion}",

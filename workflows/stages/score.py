@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import islice
 from typing import Any
 
+from em_model.predictor import BandModel, Prediction
 from jobflow import job
 from pymatgen.core import Structure
 
 from em_model.data import Band
-from em_model.predictor import BandModel, Prediction
 from stores.documents import (
     BarrierDoc,
     CandidateDoc,
@@ -24,6 +22,7 @@ from stores.documents import (
 from stores.hashing import content_hash
 from stores.screen_store import ScreenStore, open_store
 from workflows.bands import SupercellRecipe, build_band
+from workflows.batches import batched
 from workflows.hops import Hop
 from workflows.pool import Report, available_processes, map_processes
 from workflows.progress import Progress
@@ -72,7 +71,7 @@ def score(
         todo = _waiting(store, screen, settings, first, last)
         chunks = [
             Chunk(store_uri, screen.score.model, screen.hops, part, current_job_uuid())
-            for part in _chunks(todo, min(CHUNK, screen.score.batch_size))
+            for part in batched(todo, min(CHUNK, screen.score.batch_size))
         ]
         with progress.track(total=len(todo), what="hops") as step:
             for chunk, (ok, bad) in map_processes(
@@ -111,9 +110,7 @@ def score_chunk(chunk: Chunk, report: Report) -> tuple[int, int]:
         failures: dict[str, Failure] = {}
         for doc in hops:
             try:
-                band = build_band(
-                    hosts[doc.candidate_id], Hop.from_doc(doc), recipe, mode=doc.mode
-                )
+                band = build_band(hosts[doc.candidate_id], Hop.from_doc(doc), recipe, mode=doc.mode)
                 bands.append(replace(band, id=doc.hop_id))
             except ValueError as error:
                 failures[doc.hop_id] = Failure(kind=type(error).__name__, message=str(error))
@@ -168,20 +165,16 @@ def _waiting(
     """Return the hops of the batch that have no score with these settings, sorted."""
     candidates = store.ids(
         CandidateDoc,
-        {"screens": screen.screen_id, "status": "ok", "candidate_id": {"$gte": first, "$lte": last}},
+        {
+            "screens": screen.screen_id,
+            "status": "ok",
+            "candidate_id": {"$gte": first, "$lte": last},
+        },
     )
-    hop_ids = store.ids(
-        HopDoc, {"candidate_id": {"$in": candidates}, "mode": screen.hops.mode}
-    )
+    hop_ids = store.ids(HopDoc, {"candidate_id": {"$in": candidates}, "mode": screen.hops.mode})
     wanted = {barrier_id(hop_id, "band", settings): hop_id for hop_id in hop_ids}
     there = set(store.ids(BarrierDoc, {"barrier_id": {"$in": sorted(wanted)}}))
     return sorted(hop_id for key, hop_id in wanted.items() if key not in there)
-
-
-def _chunks(items: list[str], size: int) -> Iterator[tuple[str, ...]]:
-    rest = iter(items)
-    while part := tuple(islice(rest, size)):
-        yield part
 
 
 @cache

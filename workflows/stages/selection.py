@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from typing import Any
+from collections.abc import Iterator
 
-from stores.documents import LEVELS, BarrierDoc, CandidateDoc, HopDoc, Level
-from stores.ranking import best_estimates
-from stores.screen_store import ScreenStore, open_store
+from pymatgen.core import Structure
+
+from stores.documents import LEVELS, CandidateDoc, Level
+from stores.ranking import MaterialData, best_estimates, load_materials
+from stores.screen_store import open_store
+from workflows.hops import Hop
+from workflows.neb_plan import NebPlan, neb_plan
 from workflows.progress import Progress
 from workflows.select import KnownHop, Selection, select_hops
 from workflows.spec import ScreenSpec
-from workflows.stages.neb import NebPlan, neb_plan
 
 
 def select(screen: ScreenSpec, store_uri: str, level: Level) -> Selection:
@@ -21,14 +23,19 @@ def select(screen: ScreenSpec, store_uri: str, level: Level) -> Selection:
     whether or not some of them are done already.
     """
     plan = neb_plan(screen, level)
+    progress = Progress("select")
     with open_store(store_uri) as store:
         ids = store.ids(CandidateDoc, {"screens": screen.screen_id, "status": "ok"})
-        selection = select_hops(
-            (known_hops(store, candidate_id, screen, plan) for candidate_id in ids),
-            dimension=screen.hops.dimension,
-            top=plan.top,
-        )
-    Progress("select").say(
+        with progress.track(total=len(ids)) as step:
+
+            def materials() -> Iterator[list[KnownHop]]:
+                for batch in load_materials(store, ids):
+                    for data in batch:
+                        yield known_hops(data, screen, plan)
+                        step()
+
+            selection = select_hops(materials(), dimension=screen.hops.dimension, top=plan.top)
+    progress.say(
         f"{len(selection.hop_ids)} hops climb to {plan.title}"
         + _said(selection.num_tried, "tried already")
         + _said(selection.num_too_large, f"too large for {plan.title}")
@@ -37,35 +44,28 @@ def select(screen: ScreenSpec, store_uri: str, level: Level) -> Selection:
     return selection
 
 
-def known_hops(
-    store: ScreenStore, candidate_id: str, screen: ScreenSpec, plan: NebPlan
-) -> list[KnownHop]:
-    """Return what is known of a candidate's hops below the plan's level."""
-    hops = list(
-        store.find(HopDoc, {"candidate_id": candidate_id, "mode": screen.hops.mode})
-    )
-    estimates: dict[str, list[BarrierDoc]] = defaultdict(list)
-    for doc in store.find(BarrierDoc, {"candidate_id": candidate_id}):
-        estimates[doc.hop_id].append(doc)
+def known_hops(data: MaterialData, screen: ScreenSpec, plan: NebPlan) -> list[KnownHop]:
+    """Return what is known of a material's hops below the plan's level."""
     below = LEVELS[: LEVELS.index(plan.level)]
-    candidate: Any = None
+    best = best_estimates(doc for doc in data.barriers if doc.level in below)
+    there = {doc.barrier_id for doc in data.barriers}
+    host = Structure.from_dict(data.candidate.structure or {}) if plan.limits_size else None
     known = []
-    for hop in hops:
-        best = best_estimates(d for d in estimates[hop.hop_id] if d.level in below).get(hop.hop_id)
-        if best is None or best.barrier_ev is None or best.interval_90_ev is None:
+    for hop in data.hops:
+        estimate = best.get(hop.hop_id)
+        if hop.mode != screen.hops.mode or estimate is None:
             continue
-        if candidate is None and plan.max_atoms is not None:
-            candidate = next(store.find(CandidateDoc, {"candidate_id": candidate_id}))
+        # best_estimates refuses an estimate without value or interval.
+        assert estimate.barrier_ev is not None
+        assert estimate.interval_90_ev is not None
         known.append(
             KnownHop(
                 hop_id=hop.hop_id,
                 edges=hop.edges,
-                barrier_ev=best.barrier_ev,
-                interval_90_ev=best.interval_90_ev,
-                tried=any(
-                    d.barrier_id == plan.barrier_id(hop.hop_id) for d in estimates[hop.hop_id]
-                ),
-                fits=plan.fits(candidate, hop),
+                barrier_ev=estimate.barrier_ev,
+                interval_90_ev=estimate.interval_90_ev,
+                tried=plan.barrier_id(hop.hop_id) in there,
+                fits=host is None or plan.fits(host, Hop.from_doc(hop), hop.mode),
             )
         )
     return known

@@ -1,0 +1,178 @@
+"""NEB stages: MACE-NEB for a batch of hops, DFT-NEB for one hop at a time.
+
+Both are the same work with another engine: a hop's ends are built in the plan's supercell, the
+band is relaxed, and the estimate is kept at once, be it a barrier or a failure.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+from jobflow import job
+from pymatgen.core import Structure
+
+from stores.documents import BarrierDoc, CandidateDoc, Failure, HopDoc
+from stores.errors import BadInput
+from stores.screen_store import ScreenStore, open_store
+from workflows.bands import build_endpoints
+from workflows.hops import Hop
+
+from workflows.neb import NebFailure, NebResult, run_neb
+from workflows.neb_plan import NebPlan, neb_plan
+from workflows.pool import Report, available_processes, map_processes
+from workflows.progress import Progress
+from workflows.provenance import current_job_uuid, provenance
+from workflows.spec import ScreenSpec
+
+
+@job
+def mace_neb(spec: dict[str, Any], store_uri: str, hop_ids: list[str]) -> dict[str, int]:
+    """Run MACE-NEB for a batch of hops, spread over processes."""
+    return _run_hops(spec, store_uri, "mlip", hop_ids)
+
+
+@job
+def dft_neb(spec: dict[str, Any], store_uri: str, hop_id: str) -> dict[str, int]:
+    """Run DFT-NEB for one hop."""
+    return _run_hops(spec, store_uri, "dft", [hop_id])
+
+
+@dataclass(frozen=True)
+class HopTask:
+    """One hop for a worker process."""
+
+    spec: dict[str, Any]
+    store_uri: str
+    level: str
+    hop_id: str
+    job_uuid: str | None
+
+
+def _run_hops(
+    spec: dict[str, Any], store_uri: str, level: str, hop_ids: Sequence[str]
+) -> dict[str, int]:
+    screen = ScreenSpec.model_validate(spec)
+    plan = neb_plan(screen, level)
+    progress = Progress(plan.stage)
+    with open_store(store_uri) as store:
+        ids = {plan.barrier_id(hop_id): hop_id for hop_id in hop_ids}
+        there = set(store.ids(BarrierDoc, {"barrier_id": {"$in": sorted(ids)}}))
+    uuid = current_job_uuid()
+    tasks = [
+        HopTask(spec, store_uri, level, hop_id, uuid)
+        for key, hop_id in ids.items()
+        if key not in there
+    ]
+    failed = 0
+    with progress.track(total=len(tasks), what="hops") as step:
+        for _, status in map_processes(
+            run_hop, tasks, processes=available_processes(), on_report=progress.say
+        ):
+            failed += status == "failed"
+            step()
+    return {"done": len(tasks) - failed, "failed": failed}
+
+
+def run_hop(task: HopTask, report: Report) -> str:
+    """Compute and keep one estimate; return its status.
+
+    Raises
+    ------
+    BadInput
+        The engine cannot run at all; anything that goes wrong with this hop alone is a
+        failed document instead.
+    """
+    screen = ScreenSpec.model_validate(task.spec)
+    plan = neb_plan(screen, task.level)
+    with open_store(task.store_uri) as store:
+        hop = next(store.find(HopDoc, {"hop_id": task.hop_id}))
+        candidate = next(store.find(CandidateDoc, {"candidate_id": hop.candidate_id}))
+        name = f"{candidate.formula} {hop.length_ang:.2f} Å"
+        folder = Path.cwd() / f"{plan.level}_{hop.hop_id}"
+        started = time.monotonic()
+        result: NebResult | None = None
+        failure: Failure | None = None
+        images: Sequence[Any] = ()
+        force_calls = None
+        num_atoms = None
+        try:
+            initial, final = build_endpoints(
+                Structure.from_dict(candidate.structure or {}),
+                Hop.from_doc(hop),
+                plan.recipe,
+                hop.mode,
+            )
+            num_atoms = len(initial)
+            result = run_neb(
+                initial,
+                final,
+                plan.engine,
+                plan.neb,
+                folder=folder,
+                progress=lambda state: report(f"{name}: {state}"),
+            )
+            images, force_calls = result.images, result.force_calls
+        except BadInput:
+            raise
+        except NebFailure as error:
+            failure = Failure(kind=error.kind, message=str(error), folder=str(folder))
+            images, force_calls = error.images, error.force_calls
+        except Exception as error:
+            # Whatever else a calculator throws belongs to this hop alone: the screen goes on.
+            message = " ".join(str(error).split()) or repr(error)
+            failure = Failure(kind=type(error).__name__, message=message, folder=str(folder))
+        doc = _document(hop, plan, result, failure, task.job_uuid, time.monotonic() - started)
+        doc.num_atoms, doc.force_calls = num_atoms, force_calls
+        if images:
+            doc.blob_id = doc.barrier_id
+            store.save_blob(doc.barrier_id, {"images": [_frame(image) for image in images]})
+        store.put([doc])
+    return doc.status
+
+
+def _document(
+    hop: HopDoc,
+    plan: NebPlan,
+    result: NebResult | None,
+    failure: Failure | None,
+    job_uuid: str | None,
+    wall_s: float,
+) -> BarrierDoc:
+    identity = plan.engine.identity()
+    doc = BarrierDoc(
+        barrier_id=plan.barrier_id(hop.hop_id),
+        hop_id=hop.hop_id,
+        candidate_id=hop.candidate_id,
+        material_id=hop.material_id,
+        working_ion=hop.working_ion,
+        level=plan.level,
+        status="done" if result else "failed",
+        label=plan.label,
+        settings=plan.settings,
+        error=failure,
+        provenance=provenance(model=identity, job_uuid=job_uuid, wall_s=round(wall_s, 3)),
+    )
+    if result:
+        doc.barrier_ev = result.barrier_ev
+        doc.interval_90_ev = plan.interval_90_ev(result.barrier_ev)
+        doc.forward_ev, doc.backward_ev = result.forward_ev, result.backward_ev
+        doc.span_ev, doc.profile = result.span_ev, result.profile
+        doc.converged, doc.warnings = result.converged, result.warnings
+    return doc
+
+
+def _frame(image: Atoms) -> dict[str, Any]:
+    """Return an image as plain lists: species, cell and positions in Å, energy in eV."""
+    frame: dict[str, Any] = {
+        "species": image.get_chemical_symbols(),
+        "cell_ang": image.cell.tolist(),
+        "positions_ang": image.positions.tolist(),
+    }
+    if image.calc is not None:
+        frame["energy_ev"] = image.calc.results.get("energy")
+    return frame

@@ -15,7 +15,7 @@ from typing import Any
 from jobflow import Flow, Job, Maker, Response, job
 
 from stores.documents import Level
-from workflows.spec import ScreenSpec
+from workflows.spec import NEB_STAGES, ScreenSpec
 from workflows.stages.candidates import find_candidates
 from workflows.stages.hops import enumerate_hops
 from workflows.stages.neb import dft_neb, mace_neb
@@ -54,7 +54,7 @@ class ScreenMaker(Maker):
         found = find_candidates(**common)
         scored = score_all(batches=found.output["batches"], **common)
         jobs: list[Job] = [found, scored]
-        for level, section in (("mlip", "mace_neb"), ("dft", "dft_neb")):
+        for level, section in NEB_STAGES.items():
             if self.spec.get(section):
                 climbed = climb(level=level, after=jobs[-1].output, **common)
                 climbed.name = section

@@ -8,7 +8,7 @@ may at best turn out to be: the lower bound of their interval.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from stores.network import Edge, reached_dimension
@@ -30,8 +30,6 @@ class KnownHop:
         Best available estimate (dearest level).
     tried
         An estimate at the level that is being filled exists, or failed: nothing to gain.
-    fits
-        False when the level cannot afford the hop's supercell.
     """
 
     hop_id: str
@@ -39,7 +37,6 @@ class KnownHop:
     barrier_ev: float
     interval_90_ev: LowHigh
     tried: bool = False
-    fits: bool = True
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,13 @@ def network_hops(hops: Iterable[KnownHop], dimension: int) -> list[KnownHop]:
     return needed[::-1]
 
 
-def select_hops(materials: Iterable[Sequence[KnownHop]], *, dimension: int, top: int) -> Selection:
+def select_hops(
+    materials: Iterable[Sequence[KnownHop]],
+    *,
+    dimension: int,
+    top: int,
+    fits: Callable[[str], bool] = lambda hop_id: True,
+) -> Selection:
     """Choose at most ``top`` hops over all materials.
 
     Parameters
@@ -87,13 +90,16 @@ def select_hops(materials: Iterable[Sequence[KnownHop]], *, dimension: int, top:
     top
         The budget, in hops; hops already tried at this level count against it, so that a
         screen that goes on does not spend its budget twice.
+    fits
+        Says of a hop id whether the level can afford its supercell; asked only of the hops
+        that come up before the budget is spent.
 
     Returns
     -------
     Selection
     """
     wanted: list[tuple[float, float, int, str, KnownHop]] = []
-    off_network = too_large = 0
+    off_network = 0
     for hops in materials:
         network = network_hops(hops, dimension)
         off_network += len(hops) - len(network)
@@ -103,18 +109,23 @@ def select_hops(materials: Iterable[Sequence[KnownHop]], *, dimension: int, top:
         low = max(hop.interval_90_ev[0] for hop in network)
         best = max(hop.barrier_ev for hop in network)
         for place, hop in enumerate(network):
-            if not hop.fits:
-                too_large += 1
-                continue
             wanted.append((low, best, place, hop.hop_id, hop))
     wanted.sort(key=lambda entry: entry[:4])
-    chosen = [entry[-1] for entry in wanted[:top]]
+    chosen: list[KnownHop] = []
+    too_large = 0
+    for *_, hop in wanted:
+        if len(chosen) == top:
+            break
+        if fits(hop.hop_id):
+            chosen.append(hop)
+        else:
+            too_large += 1
     return Selection(
         hop_ids=tuple(hop.hop_id for hop in chosen if not hop.tried),
         num_tried=sum(hop.tried for hop in chosen),
         num_too_large=too_large,
         num_off_network=off_network,
-        num_over_budget=max(0, len(wanted) - top),
+        num_over_budget=len(wanted) - len(chosen) - too_large,
     )
 
 

@@ -15,10 +15,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
+from stores.documents import Level
 from stores.errors import BadInput
 from stores.hashing import content_hash
 from workflows.filters import FilterOptions
 from workflows.sources import CandidateOptions
+
+NEB_STAGES: dict[Level, str] = {"mlip": "mace_neb", "dft": "dft_neb"}
+"""Level of the estimates → section of the screening file, and name of the stage."""
 
 WORKING_IONS = ("Li", "Na", "K", "Rb", "Mg", "Ca", "Sr", "Zn", "Al")
 """Ions that the band model has been trained on."""
@@ -67,7 +71,9 @@ class MaceNebOptions(Options):
     images: int | Literal["auto"] = Field(
         "auto", description="between the end points; auto: at most 0.8 Å apart"
     )
-    max_steps: int = Field(300, ge=1, le=10_000, description="optimiser steps of one band")
+    max_force_calls: int = Field(
+        2000, ge=10, le=1_000_000, description="budget of one hop, end points included"
+    )
     batch: int = Field(16, ge=1, description="hops in one job")
 
     @field_validator("images")
@@ -119,6 +125,11 @@ class ScreenSpec(Options):
         if value not in WORKING_IONS:
             raise ValueError(f"'{value}' is no known working ion; use {', '.join(WORKING_IONS)}")
         return value
+
+    def neb_options(self, level: Level) -> MaceNebOptions | DftNebOptions | None:
+        """Return the section of a NEB stage, None where it is left out."""
+        options: MaceNebOptions | DftNebOptions | None = getattr(self, NEB_STAGES[level])
+        return options
 
     @property
     def screen_id(self) -> str:

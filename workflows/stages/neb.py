@@ -18,10 +18,9 @@ from pymatgen.core import Structure
 
 from stores.documents import BarrierDoc, CandidateDoc, Failure, HopDoc
 from stores.errors import BadInput
-from stores.screen_store import ScreenStore, open_store
+from stores.screen_store import open_store
 from workflows.bands import build_endpoints
 from workflows.hops import Hop
-
 from workflows.neb import NebFailure, NebResult, run_neb
 from workflows.neb_plan import NebPlan, neb_plan
 from workflows.pool import Report, available_processes, map_processes

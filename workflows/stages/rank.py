@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from jobflow import job
-from stores.ranking import rank_materials
 
+from stores.ranking import rank_materials
 from stores.screen_store import open_store
 from workflows.progress import Progress
 from workflows.spec import ScreenSpec

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from em_model.predictor import BandModel, Prediction
 from jobflow import job
 from pymatgen.core import Structure
 
 from em_model.data import Band
+from em_model.predictor import BandModel, Prediction
 from stores.documents import (
     BarrierDoc,
     CandidateDoc,
@@ -21,9 +21,10 @@ from stores.documents import (
 )
 from stores.hashing import content_hash
 from stores.screen_store import ScreenStore, open_store
-from workflows.bands import SupercellRecipe, build_band
+from workflows.bands import build_band
 from workflows.batches import batched
 from workflows.hops import Hop
+from workflows.neb_plan import hop_recipe
 from workflows.pool import Report, available_processes, map_processes
 from workflows.progress import Progress
 from workflows.provenance import current_job_uuid, provenance
@@ -31,11 +32,6 @@ from workflows.spec import HopOptions, ScreenSpec
 
 CHUNK = 32
 """Hops handed to a process at once: seconds of work, so that progress is seen."""
-
-
-def recipe_of(options: HopOptions) -> SupercellRecipe:
-    """Return the supercell recipe that the screening file asks for."""
-    return SupercellRecipe(min_length_ang=options.min_supercell, max_atoms=options.max_atoms)
 
 
 def score_settings(options: HopOptions, model: BandModel) -> dict[str, Any]:
@@ -97,7 +93,7 @@ def score_chunk(chunk: Chunk, report: Report) -> tuple[int, int]:
     """Score a chunk and keep its documents; return how many are done and failed."""
     model = _model(chunk.model)
     settings = score_settings(chunk.options, model)
-    recipe = recipe_of(chunk.options)
+    recipe = hop_recipe(chunk.options)
     with open_store(chunk.store_uri) as store:
         hops = list(store.find(HopDoc, {"hop_id": {"$in": list(chunk.hop_ids)}}))
         hosts = {

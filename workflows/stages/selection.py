@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pymatgen.core import Structure
 
-from stores.documents import LEVELS, CandidateDoc, Level
+from stores.documents import LEVELS, CandidateDoc, HopDoc, Level
 from stores.ranking import MaterialData, best_estimates, load_materials
 from stores.screen_store import open_store
 from workflows.hops import Hop
@@ -34,7 +34,15 @@ def select(screen: ScreenSpec, store_uri: str, level: Level) -> Selection:
                         yield known_hops(data, screen, plan)
                         step()
 
-            selection = select_hops(materials(), dimension=screen.hops.dimension, top=plan.top)
+            def fits(hop_id: str) -> bool:
+                hop = next(store.find(HopDoc, {"hop_id": hop_id}))
+                candidate = next(store.find(CandidateDoc, {"candidate_id": hop.candidate_id}))
+                host = Structure.from_dict(candidate.structure or {})
+                return plan.fits(host, Hop.from_doc(hop), hop.mode)
+
+            selection = select_hops(
+                materials(), dimension=screen.hops.dimension, top=plan.top, fits=fits
+            )
     progress.say(
         f"{len(selection.hop_ids)} hops climb to {plan.title}"
         + _said(selection.num_tried, "tried already")
@@ -49,7 +57,6 @@ def known_hops(data: MaterialData, screen: ScreenSpec, plan: NebPlan) -> list[Kn
     below = LEVELS[: LEVELS.index(plan.level)]
     best = best_estimates(doc for doc in data.barriers if doc.level in below)
     there = {doc.barrier_id for doc in data.barriers}
-    host = Structure.from_dict(data.candidate.structure or {}) if plan.limits_size else None
     known = []
     for hop in data.hops:
         estimate = best.get(hop.hop_id)
@@ -65,7 +72,6 @@ def known_hops(data: MaterialData, screen: ScreenSpec, plan: NebPlan) -> list[Kn
                 barrier_ev=estimate.barrier_ev,
                 interval_90_ev=estimate.interval_90_ev,
                 tried=plan.barrier_id(hop.hop_id) in there,
-                fits=host is None or plan.fits(host, Hop.from_doc(hop), hop.mode),
             )
         )
     return known

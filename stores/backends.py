@@ -4,23 +4,82 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import quote_plus
+from urllib.parse import quote_plus, unquote_plus
 
-import litemongo
+import gridfs
 from maggma.core import Store
 from maggma.stores import GridFSStore, MongoStore
 from pymongo import MongoClient
-from pymongo.errors import PyMongoError
+from pymongo.errors import InvalidURI, PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from stores.blob_folder import BlobFolder
 from stores.documents import SCHEMA_VERSION
 from stores.errors import BadInput
+from stores.sqlite_collection import SqliteDatabase
 
 MARKER = "hopscreen-store.json"
+"""The file that makes a folder a store, and says which version wrote it."""
+
+DATABASE = "store.sqlite"
+
+USERNAME = "HOPSCREEN_MONGODB_USERNAME"
+PASSWORD = "HOPSCREEN_MONGODB_PASSWORD"
+"""Environment variables with the credentials of a MongoDB server."""
+
 Indexes = dict[str, tuple[tuple[str, ...], ...]]
+
+
+class Documents(MongoStore):
+    """A maggma store on a collection whose connection belongs to a backend."""
+
+    @classmethod
+    def on(cls, collection: Any, key: str) -> Documents:
+        """Make a connected store of a pymongo collection or an embedded one."""
+        store = cls("", collection.name)
+        store._coll = collection
+        store.key = key
+        return store
+
+    @property
+    def name(self) -> str:
+        """The collection; the server's address may hold what nobody should read."""
+        return f"hopscreen://{self.collection_name}"
+
+    def connect(self, force_reset: bool = False) -> None:
+        """Connected from the start."""
+
+    def close(self) -> None:
+        """The connection is shared: :meth:`Backend.close` closes it."""
+
+
+class Files(GridFSStore):
+    """A maggma GridFS store on a database whose connection belongs to a backend."""
+
+    @classmethod
+    def on(cls, database: Any, name: str, key: str) -> Files:
+        """Make a connected store of large objects."""
+        store = cls("", name, compression=True, key=key)
+        store._coll = gridfs.GridFS(database, name)
+        store._files_collection = database[f"{name}.files"]
+        store._chunks_collection = database[f"{name}.chunks"]
+        store._fs = MongoStore.from_collection(store._files_collection)
+        store._fs.key = key
+        return store
+
+    @property
+    def name(self) -> str:
+        """The collection; the server's address may hold what nobody should read."""
+        return f"hopscreen://{self.collection_name}"
+
+    def connect(self, force_reset: bool = False) -> None:
+        """Connected from the start."""
+
+    def close(self) -> None:
+        """The connection is shared: :meth:`Backend.close` closes it."""
 
 
 class Backend(Protocol):
@@ -43,26 +102,29 @@ class Backend(Protocol):
 
 
 class FolderBackend:
-    """A folder: SQLite files under ``db``, large objects under ``blobs``."""
+    """A folder: documents in one SQLite file, large objects as files beside it."""
 
     def __init__(self, folder: Path, *, create: bool) -> None:
         self.folder = folder.expanduser().absolute()
         self.uri = str(self.folder)
         self.read_only = not create
         _check_folder(self.folder, create=create)
-        self._database = litemongo.connect(f"file://{self.folder}")["db"]
+        self._database = SqliteDatabase(self.folder / DATABASE, read_only=self.read_only)
+        try:
+            self._database.connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.Error as error:
+            raise BadInput(
+                f"store {self.folder}: {DATABASE} cannot be read ({error}); "
+                "put back a copy of it, or give another folder"
+            ) from None
 
     def collection(self, name: str, key: str) -> MongoStore:
         """Return a connected maggma store of documents."""
-        store = MongoStore.from_collection(self._database[name])
-        store.key = key
-        return store
+        return Documents.on(self._database[name], key)
 
     def files(self, name: str, key: str) -> Store:
         """Return a connected maggma store of large objects."""
-        store = BlobFolder(self.folder / name, key=key)
-        store.connect()
-        return store
+        return BlobFolder(self.folder / name, key=key)
 
     def ensure_indexes(self, indexes: Indexes) -> None:
         """Create the indexes that are missing."""
@@ -72,37 +134,56 @@ class FolderBackend:
 
     def close(self) -> None:
         """Close the connections."""
-        self._database.client.close()
+        self._database.close()
 
 
 class MongoBackend:
     """A database on a MongoDB server."""
 
     def __init__(self, uri: str, *, create: bool) -> None:
-        parts = parse_uri(uri)
+        self.uri, login = _without_credentials(uri)
+        try:
+            parts = parse_uri(login)
+        except (InvalidURI, PyMongoError, ValueError) as error:
+            raise BadInput(f"store uri {self.uri}: {error}; give mongodb://host/database") from None
         if not parts["database"]:
-            raise BadInput(f"store uri {_public(parts)}: name a database, as in mongodb://host/li")
-        self.uri = _public(parts)
+            raise BadInput(f"store uri {self.uri}: no database; give mongodb://host/database")
         self.read_only = not create
         self._client: MongoClient[dict[str, Any]] = MongoClient(
-            _with_credentials(uri, parts), serverSelectionTimeoutMS=5000
+            login, serverSelectionTimeoutMS=5000, appname="hopscreen"
         )
         self._database = self._client[parts["database"]]
         try:
-            self._client.admin.command("ping")
+            self._check_version()
         except PyMongoError as error:
-            kind = type(error).__name__
-            raise BadInput(f"store uri {self.uri}: no answer ({kind}); is the server up?") from None
+            raise BadInput(
+                f"store uri {self.uri}: no answer ({type(error).__name__}); "
+                f"is the server up, and are {USERNAME} and {PASSWORD} right?"
+            ) from None
+
+    def _check_version(self) -> None:
+        marks = self._database["hopscreen"]
+        mark = marks.find_one({"_id": "store"})
+        if mark is not None:
+            _refuse_newer(self.uri, mark.get("schema_version"))
+        elif not self.read_only:
+            fields = {"schema_version": SCHEMA_VERSION}
+            marks.update_one({"_id": "store"}, {"$setOnInsert": fields}, upsert=True)
+        else:
+            raise BadInput(
+                f"store uri {self.uri}: not a hopscreen store; give the database of a screen"
+            )
 
     def collection(self, name: str, key: str) -> MongoStore:
         """Return a connected maggma store of documents."""
-        store = MongoStore.from_collection(self._database[name])
-        store.key = key
-        return store
+        return Documents.on(self._database[name], key)
 
     def files(self, name: str, key: str) -> Store:
         """Return a connected maggma store of large objects."""
-        raise NotImplementedError
+        store = Files.on(self._database, name, key)
+        if not self.read_only:
+            store.ensure_index(key)
+        return store
 
     def ensure_indexes(self, indexes: Indexes) -> None:
         """Create the indexes that are missing."""
@@ -119,40 +200,68 @@ def open_backend(uri: str, *, create: bool) -> Backend:
     """Choose the backend by the form of the URI."""
     if uri.startswith(("mongodb://", "mongodb+srv://")):
         return MongoBackend(uri, create=create)
+    if "://" in uri:
+        scheme = uri.split("://", 1)[0]
+        raise BadInput(f"store uri: {scheme}:// is not known; give a folder or mongodb://…")
     return FolderBackend(Path(uri), create=create)
 
 
 def _check_folder(folder: Path, *, create: bool) -> None:
     marker = folder / MARKER
-    if not marker.exists():
-        if not create:
-            raise BadInput(f"store {folder}: not a hopscreen store; give the folder of a screen")
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise BadInput(f"store {folder}: not a hopscreen store; give a new or empty folder")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            marker.write_text(json.dumps({"format": "hopscreen", "schema_version": SCHEMA_VERSION}))
-        except OSError as error:
-            raise BadInput(f"store {folder}: cannot write ({error.strerror})") from None
-    version = json.loads(marker.read_text()).get("schema_version")
+    try:
+        if not marker.exists():
+            _make_folder(folder, create=create)
+        mark = json.loads(marker.read_text())
+        version = mark["schema_version"] if mark["format"] == "hopscreen" else None
+    except OSError as error:
+        raise BadInput(
+            f"store {folder}: cannot {'write' if create else 'read'} here "
+            f"({error.strerror}); choose another folder"
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        version = None
+    _refuse_newer(str(folder), version)
+    if create and not os.access(folder, os.W_OK):
+        raise BadInput(f"store {folder}: cannot write here; choose another folder")
+
+
+def _make_folder(folder: Path, *, create: bool) -> None:
+    if not create:
+        raise BadInput(f"store {folder}: not a hopscreen store; give the folder of a screen")
+    # Another process may be making it at this moment.
+    if folder.exists() and any(not entry.name.startswith(MARKER) for entry in folder.iterdir()):
+        raise BadInput(
+            f"store {folder}: holds other things than a hopscreen store; give a new or empty folder"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / f"{MARKER}.{os.getpid()}"
+    draft.write_text(json.dumps({"format": "hopscreen", "schema_version": SCHEMA_VERSION}) + "\n")
+    draft.replace(folder / MARKER)
+
+
+def _refuse_newer(where: str, version: Any) -> None:
+    if not isinstance(version, int):
+        raise BadInput(f"store {where}: {MARKER} is damaged; put back a copy, or give another one")
     if version > SCHEMA_VERSION:
         raise BadInput(
-            f"store {folder}: schema_version {version} is newer than this hopscreen's "
-            f"{SCHEMA_VERSION}; upgrade hopscreen"
+            f"store {where}: schema_version {version} is newer than {SCHEMA_VERSION}, which this "
+            "hopscreen knows; upgrade hopscreen"
         )
-    if create and not os.access(folder, os.W_OK):
-        raise BadInput(f"store {folder}: not writable; choose another folder")
 
 
-def _public(parts: dict[str, Any]) -> str:
-    hosts = ",".join(f"{host}:{port}" for host, port in parts["nodelist"])
-    return f"mongodb://{hosts}/{parts['database'] or ''}"
+def _without_credentials(uri: str) -> tuple[str, str]:
+    """Return the URI to show and the one to log in with.
 
-
-def _with_credentials(uri: str, parts: dict[str, Any]) -> str:
-    user = os.environ.get("HOPSCREEN_MONGODB_USERNAME")
-    if parts["username"] or not user:
-        return uri
-    password = os.environ.get("HOPSCREEN_MONGODB_PASSWORD", "")
+    Credentials given in the URI go on to the environment, so that a worker process can open the
+    shown URI.
+    """
     scheme, rest = uri.split("://", 1)
-    return f"{scheme}://{quote_plus(user)}:{quote_plus(password)}@{rest}"
+    login, at, address = rest.rpartition("@")
+    if at:
+        user, _, password = login.partition(":")
+        os.environ[USERNAME], os.environ[PASSWORD] = unquote_plus(user), unquote_plus(password)
+        return f"{scheme}://{address}", uri
+    if user := os.environ.get(USERNAME):
+        password = quote_plus(os.environ.get(PASSWORD, ""))
+        return uri, f"{scheme}://{quote_plus(user)}:{password}@{address}"
+    return uri, uri

@@ -78,7 +78,6 @@ class CandidateDoc(Document):
     band_gap_ev: float | None = None
     reference: str | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
-    screens: list[str] = Field(default_factory=list, description="screens that it belongs to")
     hops_status: Literal["waiting", "done", "failed"] = "waiting"
     hops_settings: str | None = Field(
         default=None, description="hash of the settings that its hops were enumerated with"
@@ -150,6 +149,7 @@ class BarrierDoc(Document):
     num_atoms: int | None = None
     force_calls: int | None = None
     converged: bool | None = None
+    warnings: list[str] = Field(default_factory=list)
     blob_id: str | None = Field(default=None, description="images in the additional store")
     settings: dict[str, Any] = Field(default_factory=dict)
     error: Failure | None = None
@@ -189,7 +189,10 @@ class RankedDoc(Document):
     diffusivity_cm2_s: float
     diffusivity_interval_90_cm2_s: Interval
     num_hops: int
-    levels_disagree: bool = False
+    num_failed: int = Field(default=0, description="failed estimates, which rank nothing")
+    levels_disagree: bool = Field(
+        default=False, description="some hop has estimates whose intervals do not overlap"
+    )
     energy_above_hull_ev: float | None = None
     band_gap_ev: float | None = None
     source: str | None = None

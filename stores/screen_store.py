@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 from jobflow import JobStore
 from maggma.core import Store
 from maggma.stores import MongoStore
-from pymongo import UpdateOne
+from pymongo import ReplaceOne, UpdateOne
 
 from stores.backends import Backend, open_backend
 from stores.documents import BarrierDoc, CandidateDoc, Document, HopDoc, RankedDoc
@@ -40,6 +40,7 @@ INDEXES: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "ranked": (("rank",), ("barrier_ev", "candidate_id"), ("material_id",), ("last_updated",)),
     "runs": (("run_id",),),
+    "outputs": (("uuid", "index"),),
 }
 """Collection → compound indexes, chosen for the queries of :mod:`stores.queries`."""
 
@@ -98,7 +99,7 @@ class ScreenStore:
         int
             How many documents were written.
         """
-        batches: dict[type[Document], list[UpdateOne]] = {}
+        batches: dict[type[Document], list[UpdateOne | ReplaceOne]] = {}
         count = 0
         for doc in docs:
             batch = batches.setdefault(type(doc), [])
@@ -111,16 +112,17 @@ class ScreenStore:
             self._write(model, batch)
         return count
 
-    def _upsert(self, doc: Document) -> UpdateOne:
+    def _upsert(self, doc: Document) -> UpdateOne | ReplaceOne:
         _, key = COLLECTIONS[type(doc)]
         fields = doc.model_dump(mode="python")
         fields["last_updated"] = datetime.now(UTC)
-        update: dict[str, Any] = {"$set": fields}
-        if isinstance(doc, CandidateDoc):
-            update["$addToSet"] = {"screens": {"$each": fields.pop("screens")}}
-        return UpdateOne({"_id": fields[key]}, update, upsert=True)
+        identity = {"_id": fields[key]}
+        if not isinstance(doc, CandidateDoc):
+            return ReplaceOne(identity, fields, upsert=True)
+        screens = {"screens": {"$each": fields.pop("screens")}}
+        return UpdateOne(identity, {"$set": fields, "$addToSet": screens}, upsert=True)
 
-    def _write(self, model: type[Document], batch: list[UpdateOne]) -> None:
+    def _write(self, model: type[Document], batch: list[UpdateOne | ReplaceOne]) -> None:
         if batch:
             store, _ = self.collection_of(model)
             store._collection.bulk_write(batch, ordered=False)
@@ -161,8 +163,8 @@ class ScreenStore:
 
     def ids(self, model: type[Document], criteria: dict[str, Any] | None = None) -> list[str]:
         """Return the sorted ids of the documents that match a Mongo filter."""
-        store, key = self.collection_of(model)
-        return sorted(row[key] for row in store._collection.find(criteria or {}, {key: 1}))
+        store, _ = self.collection_of(model)
+        return sorted(row["_id"] for row in store._collection.find(criteria or {}, {"_id": 1}))
 
     def count(self, model: type[Document], criteria: dict[str, Any] | None = None) -> int:
         """Count the documents that match a Mongo filter."""

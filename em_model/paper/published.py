@@ -190,16 +190,32 @@ class Alignn(nn.Module):
 
 
 class _FlatAngles:
-    """Angle features as one tensor, all that gradients and batch statistics need."""
+    """Angle features as one tensor, as gradients and batch statistics need them."""
 
     def __init__(self, graph: KnnGraph, embedding: nn.Module):
-        pairs = [_pairs(block) for block in graph.blocks]
-        self.arriving, self.leaving = map(torch.cat, zip(*pairs, strict=True))
-        self.z: Tensor = embedding(_cosine(graph.vec, self.arriving, self.leaving))
+        self.blocks = graph.blocks
+        pairs = [_pairs(block) for block in self.blocks]
+        arriving, leaving = map(torch.cat, zip(*pairs, strict=True))
+        self.z: Tensor = embedding(_cosine(graph.vec, arriving, leaving))
 
     def update(self, conv: GatedConv, bonds: Tensor, last: bool) -> Tensor:
-        bonds, self.z = conv(bonds, self.z, self.arriving, self.leaving)
-        return bonds
+        source, target, value = conv.src_gate(bonds), conv.dst_gate(bonds), conv.dst_update(bonds)
+        sizes = [leaving.numel() * leaving.shape[1] for _, leaving in self.blocks]
+        gates, updates = [], []
+        for e, (arriving, leaving) in zip(
+            conv.edge_gate(self.z).split(sizes), self.blocks, strict=True
+        ):
+            m = e.view(*leaving.shape, leaving.shape[1], -1)
+            m = m + source[arriving][:, :, None] + target[leaving][:, None]
+            sigma = torch.sigmoid(m)
+            total = (sigma * value[arriving][:, :, None]).sum(dim=1)
+            updates.append((total / (sigma.sum(dim=1) + 1e-6)).flatten(0, 1))
+            gates.append(m.view(len(e), -1))
+        order = torch.cat([leaving.flatten() for _, leaving in self.blocks])
+        mean = torch.zeros_like(bonds).index_copy(0, order, torch.cat(updates))
+        if not last:
+            self.z = self.z + F.silu(conv.bn_edges(torch.cat(gates)))
+        return bonds + F.silu(conv.bn_nodes(conv.src_update(bonds) + mean))
 
 
 class _BlockedAngles:

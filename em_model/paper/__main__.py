@@ -1,0 +1,68 @@
+"""Train the paper's models: ``python -m em_model.paper pretrain|train --help``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from em_model.data import read_bands, read_crystals
+from em_model.errors import BadInput
+from em_model.paper.family import NAMES, SIZES
+from em_model.paper.training import PRETRAINING, Schedule, cross_validate, pretrain
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one of the two commands; 0 when done, 2 on bad input."""
+    parser = argparse.ArgumentParser(prog="python -m em_model.paper", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for command, what in (("pretrain", "bulk properties"), ("train", "bands with barriers")):
+        sub = commands.add_parser(command)
+        sub.add_argument("data", type=Path, help=f"{what}, .jsonl or .jsonl.gz")
+        sub.add_argument("--out", type=Path, required=True, help="folder for states and results")
+        sub.add_argument("--size", choices=SIZES, default="small")
+        sub.add_argument("--epochs", type=int, default=None)
+        sub.add_argument("--seed", type=int, default=0)
+        sub.add_argument("--threads", type=int, default=1)
+    sub.add_argument("--model", choices=NAMES, required=True)
+    sub.add_argument("--trunk", type=Path, help="trunk.safetensors made by pretrain")
+    sub.add_argument("--folds", type=int, default=5)
+    sub.add_argument("--only", type=int, nargs="*", help="folds to train, default all")
+    commands.choices["pretrain"].add_argument("--max-atoms", type=int, default=40)
+    asked = parser.parse_args(arguments)
+
+    torch.set_num_threads(asked.threads)
+    schedule = replace(PRETRAINING if asked.command == "pretrain" else Schedule(), seed=asked.seed)
+    if asked.epochs is not None:
+        schedule = replace(schedule, epochs=asked.epochs)
+    try:
+        if asked.command == "pretrain":
+            crystals = read_crystals(asked.data, max_atoms=asked.max_atoms)
+            pretrain(crystals, asked.size, asked.out, schedule, log=_log)
+        else:
+            cross_validate(
+                asked.model,
+                read_bands(asked.data, need_barrier=True),
+                asked.out,
+                size=asked.size,
+                folds=asked.folds,
+                only=asked.only,
+                trunk=asked.trunk,
+                schedule=schedule,
+                log=_log,
+            )
+    except BadInput as error:
+        _log(str(error))
+        return 2
+    return 0
+
+
+def _log(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,177 @@
+"""Training of the family: grouped folds, resumption, and that it learns."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from em_model.data import Band, Crystal, assign_hosts, host_folds
+from em_model.errors import BadInput
+from em_model.paper import training
+from em_model.paper.__main__ import main
+from em_model.paper.family import SIZES
+from em_model.paper.published import AlignnConfig
+from em_model.paper.training import Schedule, cross_validate, pretrain
+
+from .conftest import rocksalt_band
+
+FAST = Schedule(epochs=2, batch=3, learning_rate=1e-2)
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    config = AlignnConfig(alignn_layers=1, gcn_layers=1, hidden=8, embedding=8, head=8)
+    monkeypatch.setitem(SIZES, "tiny", config)
+
+
+@pytest.fixture
+def bands():
+    """Six hosts of two bands; the barrier is a function of the lattice."""
+    made = []
+    for i, anion in enumerate(["F", "Cl", "Br", "I", "O", "S"]):
+        for k in range(2):
+            band = rocksalt_band()
+            scale = 0.95 + 0.02 * i + 0.005 * k
+            species = tuple(anion if s == "F" else s for s in band.species)
+            changed = {"id": f"{anion}{k}", "species": species, "host": None}
+            changed |= {"lattice": band.lattice * scale, "barrier_ev": 4 * (scale - 0.9)}
+            made.append(Band(**{**band.__dict__, **changed}))
+    return assign_hosts(made)
+
+
+def crystals():
+    draw = np.random.default_rng(0)
+    return [
+        Crystal(
+            id=str(i),
+            property="formation_energy" if i % 2 else "phonon_peak",
+            value=float(a - 4.5),
+            split="test" if i % 5 == 0 else "train",
+            lattice=np.eye(3) * a,
+            species=("Na", "Cl"),
+            frac_coords=np.array([[0, 0, 0], [0.5, 0.5, 0.5]]),
+        )
+        for i, a in enumerate(draw.uniform(4, 5, 20))
+    ]
+
+
+class Killed(Exception):
+    pass
+
+
+def kill_after(epochs):
+    def log(line):
+        if f"epoch {epochs}/" in line:
+            raise Killed
+
+    return log
+
+
+def quiet(line):
+    pass
+
+
+def test_every_band_is_predicted_by_a_model_that_never_saw_its_host(bands, tmp_path, monkeypatch):
+    seen = []
+    real = training._train_band_model
+
+    def spy(name, size, inside, *rest):
+        seen.append({band.host for band in inside})
+        return real(name, size, inside, *rest)
+
+    monkeypatch.setattr(training, "_train_band_model", spy)
+    result = cross_validate(
+        "scratch-add", bands, tmp_path, size="tiny", folds=3, schedule=FAST, log=quiet
+    )
+    assert set(result["predictions"]) == {band.id for band in bands}
+    fold_of = host_folds(bands, 3, FAST.seed)
+    for fold, hosts in enumerate(seen):
+        assert not hosts & {b.host for b, f in zip(bands, fold_of, strict=True) if f == fold}
+
+
+def test_a_killed_run_goes_on_and_ends_the_same(bands, tmp_path):
+    def run(folder, log):
+        return cross_validate(
+            "scratch-sub", bands, folder, size="tiny", folds=2, schedule=FAST, log=log
+        )
+
+    whole = run(tmp_path / "whole", quiet)
+    with pytest.raises(Killed):
+        run(tmp_path / "cut", kill_after(1))
+    assert list((tmp_path / "cut").glob("*.pt"))
+    lines = []
+    cut = run(tmp_path / "cut", lines.append)
+    assert not any("epoch 1/" in line for line in lines[:2])
+    assert cut["predictions"] == pytest.approx(whole["predictions"], abs=1e-5)
+    assert not list((tmp_path / "cut").glob("*.pt"))
+    assert run(tmp_path / "cut", kill_after(2)) == cut  # nothing left to train
+
+
+def test_training_learns(bands, tmp_path):
+    schedule = Schedule(epochs=15, batch=4, learning_rate=2e-2)
+    targets = np.array([band.barrier_ev for band in bands])
+    model, mean, std = training._train_band_model(
+        "scratch-add", "tiny", bands, targets, None, schedule, tmp_path / "s.pt", quiet
+    )
+    found = training.predict(model, bands) * std + mean
+    assert np.abs(found - targets).mean() < 0.5 * np.abs(targets - np.median(targets)).mean()
+
+
+def test_pretraining_masks_other_properties_and_feeds_the_band_models(bands, tmp_path):
+    with pytest.raises(Killed):
+        pretrain(crystals(), "tiny", tmp_path, FAST, log=kill_after(1))
+    trunk = pretrain(crystals(), "tiny", tmp_path, FAST, log=quiet)
+    card = json.loads((tmp_path / "trunk.json").read_text())
+    assert set(card["test_mae"]) == {"formation_energy", "phonon_peak"}
+    assert card["crystals"] == 16
+    state = torch.load(tmp_path / "pretrain.pt", weights_only=True)["model"]
+    torch.manual_seed(FAST.seed)
+    start = training.PropertyModel("tiny").state_dict()
+    moved = {
+        name
+        for i, name in enumerate(training.PROPERTIES)
+        if not torch.equal(state["heads.bias"][i], start["heads.bias"][i])
+    }
+    assert {"formation_energy", "phonon_peak"} <= moved
+    # Weight decay alone shrinks the others, in proportion.
+    shrunk = state["heads.weight"] / start["heads.weight"]
+    for i, name in enumerate(training.PROPERTIES):
+        assert (shrunk[i].std() < 1e-4) == (name not in card["test_mae"])
+
+    model, *_ = training._train_band_model(
+        "MODEL-3", "tiny", bands, np.arange(12.0), trunk, Schedule(epochs=0), tmp_path / "b", quiet
+    )
+    for key, value in load_file(trunk).items():
+        assert torch.equal(model.trunk.state_dict()[key], value)
+
+
+def test_pretrained_members_ask_for_their_trunk(bands, tmp_path):
+    with pytest.raises(BadInput, match="--trunk"):
+        cross_validate("MODEL-3", bands, tmp_path, size="tiny", log=quiet)
+    with pytest.raises(BadInput, match="pre-train it"):
+        cross_validate("MODEL-3", bands, tmp_path, size="tiny", trunk=tmp_path / "none", log=quiet)
+
+
+def test_command(bands, tmp_path, capsys):
+    data = tmp_path / "bands.jsonl"
+    records = [
+        {
+            "id": b.id,
+            "working_ion": "Li",
+            "lattice": b.lattice.tolist(),
+            "species": list(b.species),
+            "frac_coords": b.frac_coords.tolist(),
+            "barrier_ev": b.barrier_ev,
+        }
+        for b in bands
+    ]
+    data.write_text("\n".join(map(json.dumps, records)))
+    call = ["train", str(data), "--out", str(tmp_path / "out"), "--model", "scratch-cc"]
+    call += ["--size", "tiny", "--epochs", "1", "--folds", "3", "--only", "1"]
+    assert main(call) == 0
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["scratch-cc-tiny-fold1.json"]
+    data.write_text("{}")
+    assert main(call) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"{data}:1: lattice")

@@ -1,0 +1,68 @@
+"""Command line of the distillation: ``python -m workflows.distill STEP``."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from workflows.distill.label import label as label_seeds
+from workflows.distill.seeds import Seed, band_seeds, bulk_seeds, catalogue_seeds
+
+app = typer.Typer(help="Remake the shipped mini MACE potential.", no_args_is_help=True)
+
+
+@app.callback()
+def main(verbose: bool = True) -> None:
+    """Set up logging."""
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
+
+
+@app.command()
+def label(
+    out: Annotated[Path, typer.Argument(help="extended-XYZ file to append to")],
+    bands: Annotated[Path, typer.Option(help="literature bands, JSON lines")],
+    bulk: Annotated[Path, typer.Option(help="bulk crystals, JSON lines")],
+    catalogue: Annotated[Path, typer.Option(help="catalogue of hosts, YAML")],
+    minutes: float = 25,
+    seed: int = 0,
+) -> None:
+    """Label band images, hosts and crystals with CHGNet for at most MINUTES."""
+    rng = np.random.default_rng(seed)
+    seeds: list[Seed] = [
+        *band_seeds(bands, rng),
+        *bulk_seeds(bulk, rng),
+        *catalogue_seeds(catalogue, rng),
+    ]
+    # Sources in fixed shares, so that a budget cut short still covers all of them.
+    shares = {"band": 0.5, "bulk": 0.35, "catalogue": 0.15}
+    atoms = {s: sum(len(x.atoms) for x in seeds if x.source == s) for s in shares}
+    logging.info("seeds: %d, atoms by source: %s", len(seeds), atoms)
+    keys = rng.random(len(seeds))
+    rank = sorted(range(len(seeds)), key=lambda i: keys[i])
+    progress = dict.fromkeys(shares, 0.0)
+    queue: list[tuple[float, int]] = []
+    for index in rank:
+        source = seeds[index].source
+        progress[source] += len(seeds[index].atoms) / shares[source]
+        queue.append((progress[source], index))
+    label_seeds((seeds[i] for _, i in sorted(queue)), out, budget_s=60 * minutes)
+
+
+@app.command()
+def train(
+    labels: Annotated[list[Path], typer.Argument(help="extended-XYZ files of labels")],
+    out: Annotated[Path, typer.Option(help="folder for weights and checkpoint")],
+    minutes: float = 90,
+) -> None:
+    """Train on the labels for MINUTES in all; the same command goes on where it stopped."""
+    from workflows.distill.train import train as train_student
+
+    train_student(labels, out, minutes=minutes)
+
+
+if __name__ == "__main__":
+    app()

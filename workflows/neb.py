@@ -1,0 +1,394 @@
+"""One nudged elastic band: relaxed ends, IDPP path, climbing image, barrier from the images.
+
+The same function serves potentials and density functionals; the engine makes the difference.
+Improved tangents (Henkelman and Jónsson, J. Chem. Phys. 113, 9978 (2000)) and a climbing image
+(Henkelman, Uberuaga and Jónsson, J. Chem. Phys. 113, 9901 (2000)).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.mep import NEB
+from ase.optimize import FIRE, LBFGS
+from pymatgen.core import Structure
+
+from stores.documents import EnergyProfile
+from workflows.engines import Engine
+from workflows.neb_path import checked_ends, interpolate, path_coordinate, unwrapped
+
+
+@dataclass(frozen=True)
+class NebSettings:
+    """How a band is relaxed.
+
+    Parameters
+    ----------
+    fmax_ev_ang
+        Converged when the largest force on any atom of any image, the projected NEB force, is
+        below this; the ends are relaxed to the same.
+    images
+        Movable images; None takes as many as ``max_spacing_ang`` asks for, at least 3.
+    max_spacing_ang
+        Largest distance of the moving ion between neighbouring images.
+    climb
+        Let the highest image climb to the saddle.
+    climb_from_ev_ang
+        The image climbs once the plain band is relaxed to this force.
+    spring_ev_ang2
+        Spring constant between images.
+    max_steps
+        Optimiser steps of the band, and of either end.
+    max_force_calls
+        Budget of energy-and-force evaluations for ends and band together.
+    usable_fmax_ev_ang
+        A band out of budget, but relaxed to this, still gives an estimate, marked not converged.
+    """
+
+    fmax_ev_ang: float = 0.05
+    images: int | None = None
+    max_spacing_ang: float = 0.8
+    climb: bool = True
+    climb_from_ev_ang: float = 0.3
+    spring_ev_ang2: float = 1.0
+    max_steps: int = 300
+    max_force_calls: int = 3000
+    usable_fmax_ev_ang: float = 0.2
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the document and the id of an estimate."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class NebStep:
+    """What a progress callback is told after every step."""
+
+    stage: str
+    step: int
+    fmax_ev_ang: float
+    force_calls: int
+    barrier_ev: float | None = None
+
+    def __str__(self) -> str:
+        barrier = "" if self.barrier_ev is None else f", barrier {self.barrier_ev:.3f} eV"
+        return f"{self.stage} step {self.step}: fmax {self.fmax_ev_ang:.3f} eV/Å{barrier}"
+
+
+Progress = Callable[[NebStep], None]
+
+
+@dataclass(frozen=True)
+class NebResult:
+    """A band and its barrier; energies in eV, taken from the images, never from a spline."""
+
+    barrier_ev: float
+    forward_ev: float
+    backward_ev: float
+    span_ev: float
+    profile: EnergyProfile
+    converged: bool
+    fmax_ev_ang: float
+    force_calls: int
+    wall_s: float
+    images: list[Atoms]
+    saddle_index: int
+    warnings: list[str] = field(default_factory=list)
+
+
+class NebFailure(RuntimeError):
+    """A band that gives no barrier.
+
+    Attributes
+    ----------
+    kind
+        ``endpoint_not_converged``, ``endpoint_left_site``, ``endpoints_collapsed``,
+        ``host_rearranged``, ``band_not_converged`` or ``calculator_failed``.
+    bracket_ev
+        Lower and upper bound of the barrier as far as the band got, or None.
+    images
+        The geometry when it failed.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        message: str,
+        *,
+        bracket_ev: tuple[float, float] | None = None,
+        images: Sequence[Atoms] = (),
+        force_calls: int = 0,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.bracket_ev = bracket_ev
+        self.images = list(images)
+        self.force_calls = force_calls
+
+
+class _Budget(Exception):
+    """The force calls are spent."""
+
+
+def run_neb(
+    initial: Structure | Atoms,
+    final: Structure | Atoms,
+    engine: Engine,
+    settings: NebSettings | None = None,
+    *,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+    guess: Sequence[Atoms] | None = None,
+) -> NebResult:
+    """Relax the band of one hop and read its barrier.
+
+    Parameters
+    ----------
+    initial, final
+        The two ends: same cell, same site order, the moving ion first, its path unwrapped (the
+        final position may lie outside the cell).
+    engine
+        Gives energies and forces.
+    settings
+        See :class:`NebSettings`.
+    folder
+        For the engine's own files; None writes none.
+    progress
+        Called after every step.
+    guess
+        A whole path to start from, ends included, e.g. the converged path of a cheaper engine;
+        its ends are relaxed again with this engine.
+
+    Returns
+    -------
+    NebResult
+        With the images' energies and forces attached.
+
+    Raises
+    ------
+    NebFailure
+        No barrier; says why and how far it got.
+    BadInput
+        The ends do not belong together, or the engine does not know an element.
+    """
+    settings = settings or NebSettings()
+    started = time.monotonic()
+    first, last = checked_ends(as_atoms(initial), as_atoms(final))
+    engine.check(set(first.get_chemical_symbols()))
+    run = _Run(engine, settings, folder, progress)
+    first = run.relax(first, "initial end", 0)
+    last = run.relax(last, "final end", -1)
+    run.check_relaxed(as_atoms(initial), as_atoms(final), first, last)
+    last = unwrapped(first, last)
+    count = settings.images or images_for(first, last, settings.max_spacing_ang)
+    images = list(guess) if guess is not None else interpolate(first, last, count)
+    if guess is not None:
+        images = [first, *(image.copy() for image in guess[1:-1]), last]
+    converged, fmax = run.relax_band(images)
+    energies = np.array([image.get_potential_energy() for image in images])
+    return NebResult(
+        **barriers(energies),
+        profile=EnergyProfile(
+            coordinate_ang=path_coordinate(images).round(6).tolist(),
+            energy_ev=(energies - energies[0]).round(6).tolist(),
+        ),
+        converged=converged,
+        fmax_ev_ang=fmax,
+        force_calls=run.calls,
+        wall_s=time.monotonic() - started,
+        images=images,
+        saddle_index=int(energies.argmax()),
+        warnings=run.warnings,
+    )
+
+
+def barriers(energies_ev: np.ndarray) -> dict[str, float]:
+    """Forward, backward and larger barrier and the span of a path, from its images' energies.
+
+    Parameters
+    ----------
+    energies_ev
+        One energy per image, ends included, shape (n,).
+    """
+    top = float(energies_ev.max())
+    forward, backward = top - float(energies_ev[0]), top - float(energies_ev[-1])
+    return {
+        "barrier_ev": max(forward, backward),
+        "forward_ev": forward,
+        "backward_ev": backward,
+        "span_ev": top - float(energies_ev.min()),
+    }
+
+
+def images_for(first: Atoms, last: Atoms, max_spacing_ang: float, minimum: int = 3) -> int:
+    """Movable images so that the moving ion goes at most ``max_spacing_ang`` between two."""
+    length = float(np.linalg.norm(last.positions[0] - first.positions[0]))
+    return max(minimum, int(np.ceil(length / max_spacing_ang - 1e-9)) - 1)
+
+
+def as_atoms(structure: Structure | Atoms) -> Atoms:
+    """Structure to Atoms without wrapping its coordinates."""
+    if isinstance(structure, Atoms):
+        return structure.copy()
+    return Atoms(
+        symbols=[site.specie.symbol for site in structure],
+        positions=structure.cart_coords,
+        cell=structure.lattice.matrix,
+        pbc=True,
+    )
+
+
+class _Run:
+    """Force-call budget, calculators and progress of one band."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        settings: NebSettings,
+        folder: Path | None,
+        progress: Progress | None,
+    ) -> None:
+        self.engine, self.settings = engine, settings
+        self.folder, self.progress = folder, progress
+        self.calls = 0
+        self.warnings: list[str] = []
+        self._shared: Calculator | None = None
+
+    def calculator(self, label: str) -> Calculator:
+        if self.engine.shared:
+            if self._shared is None:
+                self._shared = self.engine.calculator(self.folder)
+            return self._shared
+        return self.engine.calculator(self.folder / label if self.folder else None)
+
+    def report(self, stage: str, step: int, fmax: float, barrier: float | None = None) -> None:
+        if self.progress is not None:
+            self.progress(NebStep(stage, step, fmax, self.calls, barrier))
+
+    def spend(self, calls: int) -> None:
+        self.calls += calls
+        if self.calls >= self.settings.max_force_calls:
+            raise _Budget
+
+    def relax(self, atoms: Atoms, stage: str, index: int) -> Atoms:
+        """Relax one end at fixed cell; a copy with its energy and forces attached."""
+        atoms = atoms.copy()
+        atoms.calc = self.calculator("initial" if index == 0 else "final")
+        optimiser = LBFGS(atoms, logfile=None, maxstep=0.1)
+        converged = False
+        try:
+            for converged in optimiser.irun(fmax=self.settings.fmax_ev_ang):
+                fmax = max_force(atoms.get_forces())
+                self.report(stage, optimiser.nsteps, fmax)
+                self.spend(1)
+        except _Budget:
+            converged = False
+        if not converged:
+            raise NebFailure(
+                "endpoint_not_converged",
+                f"{stage} not relaxed within {self.settings.max_force_calls} force calls "
+                f"(largest force {fmax:.2f} eV/Å); raise the budget or fmax",
+                images=[atoms],
+                force_calls=self.calls,
+            )
+        return frozen(atoms)
+
+    def check_relaxed(self, initial: Atoms, final: Atoms, first: Atoms, last: Atoms) -> None:
+        """Refuse ends that are no longer the two ends of this hop."""
+        hop = float(np.linalg.norm(final.positions[0] - initial.positions[0]))
+        for name, before, after in (("initial", initial, first), ("final", final, last)):
+            moved = np.linalg.norm(after.positions - before.positions, axis=1)
+            if moved[0] > 0.4 * hop:
+                self.fail(
+                    "endpoint_left_site",
+                    f"the ion left its site while the {name} end was relaxed "
+                    f"(moved {moved[0]:.2f} Å of a {hop:.2f} Å hop): the site is not a minimum",
+                    first,
+                    last,
+                )
+            if moved[1:].max(initial=0.0) > 0.5 * hop:
+                worst = 1 + int(moved[1:].argmax())
+                self.fail(
+                    "host_rearranged",
+                    f"atom {worst} ({before.symbols[worst]}) moved {moved[worst]:.2f} Å while the "
+                    f"{name} end was relaxed: the ends are no longer one hop apart",
+                    first,
+                    last,
+                )
+        apart = float(np.linalg.norm(last.positions[0] - first.positions[0]))
+        if apart < 0.5 * hop:
+            self.fail(
+                "endpoints_collapsed",
+                f"the ends relaxed to within {apart:.2f} Å of each other ({hop:.2f} Å before)",
+                first,
+                last,
+            )
+
+    def fail(self, kind: str, message: str, *images: Atoms) -> None:
+        raise NebFailure(kind, message, images=images, force_calls=self.calls)
+
+    def relax_band(self, images: list[Atoms]) -> tuple[bool, float]:
+        """Relax in place: plain band to a loose force, then climbing to ``fmax``."""
+        settings = self.settings
+        for index, image in enumerate(images[1:-1], start=1):
+            image.calc = self.calculator(f"image-{index:02d}")
+        neb = NEB(
+            images,
+            k=settings.spring_ev_ang2,
+            climb=False,
+            method="improvedtangent",
+            allow_shared_calculator=self.engine.shared,
+        )
+        stages = [("band", False, max(settings.climb_from_ev_ang, settings.fmax_ev_ang))]
+        stages.append(("climbing band", settings.climb, settings.fmax_ev_ang))
+        converged, fmax = False, np.inf
+        try:
+            for stage, climb, target in stages:
+                neb.climb = climb
+                optimiser = FIRE(neb, logfile=None, maxstep=0.1, dt=0.1)
+                for converged in optimiser.irun(fmax=target):
+                    fmax = neb.get_residual()
+                    barrier = barriers(np.asarray(neb.energies))["barrier_ev"]
+                    self.report(stage, optimiser.nsteps, fmax, barrier)
+                    self.spend(len(images) - 2)
+        except _Budget:
+            converged = False
+        energies = np.asarray(neb.energies, dtype=float)
+        for index, image in enumerate(images[1:-1], start=1):
+            image.calc = SinglePointCalculator(
+                image, energy=energies[index], forces=neb.real_forces[index]
+            )
+        if not converged and fmax > settings.usable_fmax_ev_ang:
+            raise NebFailure(
+                "band_not_converged",
+                f"largest force {fmax:.2f} eV/Å after {self.calls} force calls "
+                f"(wanted {settings.fmax_ev_ang}); raise the budget or the number of images",
+                bracket_ev=(
+                    abs(float(energies[-1] - energies[0])),
+                    barriers(energies)["barrier_ev"],
+                ),
+                images=images,
+                force_calls=self.calls,
+            )
+        return bool(converged), float(fmax)
+
+
+def frozen(atoms: Atoms) -> Atoms:
+    """Copy with energy and forces attached, free of its calculator."""
+    energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+    copy = atoms.copy()
+    copy.calc = SinglePointCalculator(copy, energy=energy, forces=forces)
+    return copy
+
+
+def max_force(forces: np.ndarray) -> float:
+    """Largest force on any atom, eV/Å; ``forces`` has shape (n, 3)."""
+    return float(np.linalg.norm(forces, axis=1).max())

@@ -1,0 +1,68 @@
+"""Geometry of a path: ends that belong together, interpolation, length along the path."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms
+from ase.geometry import find_mic
+from ase.mep.neb import idpp_interpolate
+
+from stores.errors import BadInput
+
+
+def checked_ends(initial: Atoms, final: Atoms) -> tuple[Atoms, Atoms]:
+    """Copies of two ends that share cell and site order.
+
+    Raises
+    ------
+    BadInput
+        Different cells, species or orders, or an ion that does not move.
+    """
+    if len(initial) != len(final) or (initial.numbers != final.numbers).any():
+        raise BadInput("NEB ends: species differ in kind, number or order; list them alike")
+    if not np.allclose(initial.cell[:], final.cell[:], atol=1e-4):
+        raise BadInput("NEB ends: the cells differ; relax both at one fixed cell")
+    if np.linalg.norm(final.positions[0] - initial.positions[0]) < 0.5:
+        raise BadInput("NEB ends: the first atom, the moving ion, is at the same place in both")
+    return initial.copy(), final.copy()
+
+
+def unwrapped(first: Atoms, last: Atoms) -> Atoms:
+    """``last`` with every host atom at its image nearest to ``first``, and no common drift.
+
+    The ion's own path is kept as given: it may end in a neighbouring cell.
+    """
+    shift = last.positions - first.positions
+    shift[1:] = find_mic(shift[1:], first.cell, first.pbc)[0]
+    if len(first) > 1:
+        # A rigid shift costs no energy but would lengthen the path.
+        shift -= shift[1:].mean(axis=0)
+    moved = last.copy()
+    moved.positions = first.positions + shift
+    moved.calc = last.calc
+    if moved.calc is not None:
+        moved.calc.atoms = moved.copy()
+    return moved
+
+
+def interpolate(first: Atoms, last: Atoms, movable: int) -> list[Atoms]:
+    """Path of ``movable`` images between two unwrapped ends, by IDPP.
+
+    Image-dependent pair potential: Smidstrup et al., J. Chem. Phys. 140, 214106 (2014).
+    """
+    images = [first]
+    for index in range(1, movable + 1):
+        image = first.copy()
+        image.positions += index / (movable + 1) * (last.positions - first.positions)
+        images.append(image)
+    images.append(last)
+    idpp_interpolate(images, traj=None, log=None, mic=True, fmax=0.1, steps=100)
+    return images
+
+
+def path_coordinate(images: list[Atoms]) -> np.ndarray:
+    """Length along the path at each image, Å, from the displacement of all atoms; shape (n,)."""
+    steps = [
+        np.linalg.norm(b.positions - a.positions) for a, b in zip(images, images[1:], strict=False)
+    ]
+    return np.concatenate([[0.0], np.cumsum(steps)])

@@ -16,8 +16,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field
 from pymatgen.core import Lattice, Structure
-from stores.errors import BadInput
 
+from stores.errors import BadInput
 from workflows.sources.base import CandidateRecord, SourceOptions
 
 ORBIT_TOLERANCE = 1e-3

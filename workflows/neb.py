@@ -110,7 +110,7 @@ class NebFailure(RuntimeError):
     Attributes
     ----------
     kind
-        ``endpoint_not_converged``, ``endpoint_left_site``, ``endpoints_collapsed``,
+        ``ends_do_not_match``, ``element_unknown``, ``endpoint_not_converged``, ``endpoint_left_site``, ``endpoints_collapsed``,
         ``host_rearranged``, ``band_not_converged`` or ``calculator_failed``.
     bracket_ev
         Lower and upper bound of the barrier as far as the band got, or None.
@@ -177,12 +177,20 @@ def run_neb(
     NebFailure
         No barrier; says why and how far it got.
     BadInput
-        The ends do not belong together, or the engine does not know an element.
+        The engine cannot run at all: a model that cannot be read or fetched.
     """
     settings = settings or NebSettings()
     started = time.monotonic()
-    first, last = checked_ends(as_atoms(initial), as_atoms(final))
-    engine.check(set(first.get_chemical_symbols()))
+    try:
+        first, last = checked_ends(as_atoms(initial), as_atoms(final))
+    except ValueError as error:
+        raise NebFailure("ends_do_not_match", str(error)) from error
+    unknown = set(first.get_chemical_symbols()) - set(engine.elements or first.symbols)
+    if unknown:
+        raise NebFailure(
+            "element_unknown",
+            f"{engine.name} was not made for {', '.join(sorted(unknown))}; use another model",
+        )
     run = _Run(engine, settings, folder, progress)
     first = run.relax(first, "initial end", 0)
     last = run.relax(last, "final end", -1)

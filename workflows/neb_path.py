@@ -7,23 +7,21 @@ from ase import Atoms
 from ase.geometry import find_mic
 from ase.mep.neb import idpp_interpolate
 
-from stores.errors import BadInput
-
 
 def checked_ends(initial: Atoms, final: Atoms) -> tuple[Atoms, Atoms]:
     """Copies of two ends that share cell and site order.
 
     Raises
     ------
-    BadInput
+    ValueError
         Different cells, species or orders, or an ion that does not move.
     """
     if len(initial) != len(final) or (initial.numbers != final.numbers).any():
-        raise BadInput("NEB ends: species differ in kind, number or order; list them alike")
+        raise ValueError("species differ in kind, number or order; list them alike")
     if not np.allclose(initial.cell[:], final.cell[:], atol=1e-4):
-        raise BadInput("NEB ends: the cells differ; relax both at one fixed cell")
+        raise ValueError("the cells differ; relax both at one fixed cell")
     if np.linalg.norm(final.positions[0] - initial.positions[0]) < 0.5:
-        raise BadInput("NEB ends: the first atom, the moving ion, is at the same place in both")
+        raise ValueError("the first atom, the moving ion, is at the same place in both")
     return initial.copy(), final.copy()
 
 

@@ -85,7 +85,8 @@ def train(
         config = {**ARCHITECTURE, "avg_num_neighbors": neighbours, "atomic_numbers": numbers}
         (out / "config.json").write_text(json.dumps(config, indent=1) + "\n")
         model = build_model(config)
-        model.atomic_energies_fn.atomic_energies.copy_(atomic_energies(frames, numbers))
+        energies = model.atomic_energies_fn.atomic_energies
+        energies.copy_(atomic_energies(frames, numbers).view_as(energies))
         forces = np.concatenate([frame.get_forces() for frame in frames])
         model.scale_shift.scale.fill_(float(np.sqrt((forces**2).mean())))
     else:

@@ -8,7 +8,7 @@ group ``hopscreen.engines``: the entry's object is called with the options and r
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -51,8 +51,9 @@ class Engine(Protocol):
         """Name, sha256 of the weights, dtype and versions, for the document."""
         ...
 
-    def check(self, elements: set[str]) -> None:
-        """Raise :class:`BadInput` if an element is beyond the engine, before any work."""
+    @property
+    def elements(self) -> Collection[str] | None:
+        """Symbols that the engine was made for; None for all."""
         ...
 
     def calculator(self, folder: Path | None = None) -> Calculator:

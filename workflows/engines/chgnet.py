@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ase.calculators.calculator import Calculator
+from ase.data import chemical_symbols
 
 from stores.documents import ModelRef
 from stores.errors import BadInput
@@ -50,8 +51,10 @@ class ChgnetEngine:
             detail={"dtype": "float32", "chgnet": version("chgnet"), "torch": version("torch")},
         )
 
-    def check(self, elements: set[str]) -> None:
-        """CHGNet knows the elements up to Pu."""
+    @property
+    def elements(self) -> list[str]:
+        """Symbols up to Pu, all but Po, At, Rn, Fr and Ra (the Materials Project's)."""
+        return [s for s in chemical_symbols[1:95] if s not in ("Po", "At", "Rn", "Fr", "Ra")]
 
     def calculator(self, folder: Path | None = None) -> Calculator:
         """ASE calculator of energies and forces; writes nothing."""

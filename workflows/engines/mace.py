@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import torch
 from ase.calculators.calculator import Calculator
-from ase.data import atomic_numbers, chemical_symbols
+from ase.data import chemical_symbols
 from safetensors.torch import load_file
 
 from stores.documents import ModelRef
@@ -107,15 +107,6 @@ class MaceEngine:
                 "torch": version("torch"),
             },
         )
-
-    def check(self, elements: set[str]) -> None:
-        """Raise BadInput if the model was not trained on one of the elements."""
-        unknown = sorted(elements - set(self.elements), key=lambda s: atomic_numbers.get(s, 0))
-        if unknown:
-            raise BadInput(
-                f"mace model '{self.name}' does not know {', '.join(unknown)}; "
-                "use a foundation model such as 'medium-mpa-0'"
-            )
 
     def calculator(self, folder: Path | None = None) -> Calculator:
         """ASE calculator of energies and forces; writes nothing."""

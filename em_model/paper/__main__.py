@@ -12,7 +12,7 @@ import torch
 from em_model.data import read_bands, read_crystals
 from em_model.errors import BadInput
 from em_model.paper.family import NAMES, SIZES
-from em_model.paper.training import PRETRAINING, Schedule, cross_validate, pretrain
+from em_model.paper.training import FINE_TUNING, PRETRAINING, cross_validate, pretrain
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,13 +35,13 @@ def main(arguments: list[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
 
     torch.set_num_threads(asked.threads)
-    schedule = replace(PRETRAINING if asked.command == "pretrain" else Schedule(), seed=asked.seed)
+    schedule = PRETRAINING if asked.command == "pretrain" else FINE_TUNING
     if asked.epochs is not None:
         schedule = replace(schedule, epochs=asked.epochs)
     try:
         if asked.command == "pretrain":
             crystals = read_crystals(asked.data, max_atoms=asked.max_atoms)
-            pretrain(crystals, asked.size, asked.out, schedule, log=_log)
+            pretrain(crystals, asked.size, asked.out, schedule=schedule, seed=asked.seed, log=_log)
         else:
             cross_validate(
                 asked.model,
@@ -52,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
                 only=asked.only,
                 trunk=asked.trunk,
                 schedule=schedule,
+                seed=asked.seed,
                 log=_log,
             )
     except BadInput as error:

@@ -13,11 +13,12 @@ from em_model.paper import training
 from em_model.paper.__main__ import main
 from em_model.paper.family import SIZES
 from em_model.paper.published import AlignnConfig
-from em_model.paper.training import Schedule, cross_validate, pretrain
+from em_model.paper.training import cross_validate, fine_tune, pretrain
+from em_model.training import Schedule
 
 from .conftest import rocksalt_band
 
-FAST = Schedule(epochs=2, batch=3, learning_rate=1e-2)
+FAST = Schedule(epochs=2, batch_size=3, learning_rate=1e-2)
 
 
 @pytest.fixture(autouse=True)
@@ -57,92 +58,77 @@ def crystals():
     ]
 
 
-class Killed(Exception):
-    pass
-
-
-def kill_after(epochs):
-    def log(line):
-        if f"epoch {epochs}/" in line:
-            raise Killed
-
-    return log
-
-
 def quiet(line):
     pass
 
 
 def test_every_band_is_predicted_by_a_model_that_never_saw_its_host(bands, tmp_path, monkeypatch):
     seen = []
-    real = training._train_band_model
+    real = training.fine_tune
 
-    def spy(name, size, inside, *rest):
+    def spy(name, inside, **rest):
         seen.append({band.host for band in inside})
-        return real(name, size, inside, *rest)
+        return real(name, inside, **rest)
 
-    monkeypatch.setattr(training, "_train_band_model", spy)
+    monkeypatch.setattr(training, "fine_tune", spy)
     result = cross_validate(
         "scratch-add", bands, tmp_path, size="tiny", folds=3, schedule=FAST, log=quiet
     )
     assert set(result["predictions"]) == {band.id for band in bands}
-    fold_of = host_folds(bands, 3, FAST.seed)
+    fold_of = host_folds(bands, 3, 0)
     for fold, hosts in enumerate(seen):
         assert not hosts & {b.host for b, f in zip(bands, fold_of, strict=True) if f == fold}
 
 
-def test_a_killed_run_goes_on_and_ends_the_same(bands, tmp_path):
-    def run(folder, log):
+def test_a_stopped_run_goes_on_and_ends_the_same(bands, tmp_path):
+    def run(folder, stop_after=None, log=quiet):
         return cross_validate(
-            "scratch-sub", bands, folder, size="tiny", folds=2, schedule=FAST, log=log
+            "scratch-sub",
+            bands,
+            folder,
+            size="tiny",
+            folds=2,
+            schedule=FAST,
+            log=log,
+            stop_after=stop_after,
         )
 
-    whole = run(tmp_path / "whole", quiet)
-    with pytest.raises(Killed):
-        run(tmp_path / "cut", kill_after(1))
-    assert list((tmp_path / "cut").glob("*.pt"))
+    whole = run(tmp_path / "whole")
+    assert run(tmp_path / "cut", stop_after=3)["predictions"] == {}
+    assert list((tmp_path / "cut").glob("*-state*"))
+    cut = run(tmp_path / "cut")
+    assert cut["predictions"] == pytest.approx(whole["predictions"], abs=1e-4)
+    assert not list((tmp_path / "cut").glob("*-state*"))
     lines = []
-    cut = run(tmp_path / "cut", lines.append)
-    assert not any("epoch 1/" in line for line in lines[:2])
-    assert cut["predictions"] == pytest.approx(whole["predictions"], abs=1e-5)
-    assert not list((tmp_path / "cut").glob("*.pt"))
-    assert run(tmp_path / "cut", kill_after(2)) == cut  # nothing left to train
+    assert run(tmp_path / "cut", log=lines.append) == cut
+    assert not lines  # nothing left to train
 
 
-def test_training_learns(bands, tmp_path):
-    schedule = Schedule(epochs=15, batch=4, learning_rate=2e-2)
+def test_training_learns(bands):
+    schedule = Schedule(epochs=15, batch_size=4, learning_rate=2e-2)
     targets = np.array([band.barrier_ev for band in bands])
-    model, mean, std = training._train_band_model(
-        "scratch-add", "tiny", bands, targets, None, schedule, tmp_path / "s.pt", quiet
-    )
+    model, (mean, std) = fine_tune("scratch-add", bands, size="tiny", schedule=schedule)
     found = training.predict(model, bands) * std + mean
     assert np.abs(found - targets).mean() < 0.5 * np.abs(targets - np.median(targets)).mean()
 
 
 def test_pretraining_masks_other_properties_and_feeds_the_band_models(bands, tmp_path):
-    with pytest.raises(Killed):
-        pretrain(crystals(), "tiny", tmp_path, FAST, log=kill_after(1))
-    trunk = pretrain(crystals(), "tiny", tmp_path, FAST, log=quiet)
+    assert not pretrain(
+        crystals(), "tiny", tmp_path, schedule=FAST, log=quiet, stop_after=4
+    ).exists()
+    trunk = pretrain(crystals(), "tiny", tmp_path, schedule=FAST, log=quiet)
     card = json.loads((tmp_path / "trunk.json").read_text())
     assert set(card["test_mae"]) == {"formation_energy", "phonon_peak"}
     assert card["crystals"] == 16
-    state = torch.load(tmp_path / "pretrain.pt", weights_only=True)["model"]
-    torch.manual_seed(FAST.seed)
+    state = load_file(tmp_path / "pretrain.safetensors")
+    torch.manual_seed(0)
     start = training.PropertyModel("tiny").state_dict()
-    moved = {
-        name
-        for i, name in enumerate(training.PROPERTIES)
-        if not torch.equal(state["heads.bias"][i], start["heads.bias"][i])
-    }
-    assert {"formation_energy", "phonon_peak"} <= moved
-    # Weight decay alone shrinks the others, in proportion.
-    shrunk = state["heads.weight"] / start["heads.weight"]
-    for i, name in enumerate(training.PROPERTIES):
-        assert (shrunk[i].std() < 1e-4) == (name not in card["test_mae"])
+    # Weight decay alone shrinks the heads of unknown properties, in proportion.
+    shrunk = state["model.heads.weight"] / start["heads.weight"]
+    for row, name in zip(shrunk, training.PROPERTIES, strict=True):
+        assert (row.std() < 1e-4) == (name not in card["test_mae"])
 
-    model, *_ = training._train_band_model(
-        "MODEL-3", "tiny", bands, np.arange(12.0), trunk, Schedule(epochs=0), tmp_path / "b", quiet
-    )
+    model, _ = fine_tune("MODEL-3", bands, size="tiny", trunk=trunk, schedule=Schedule(epochs=0))
     for key, value in load_file(trunk).items():
         assert torch.equal(model.trunk.state_dict()[key], value)
 

@@ -30,6 +30,9 @@ USERNAME = "HOPSCREEN_MONGODB_USERNAME"
 PASSWORD = "HOPSCREEN_MONGODB_PASSWORD"
 """Environment variables with the credentials of a MongoDB server."""
 
+_PATIENCE: dict[str, Any] = {"serverSelectionTimeoutMS": 5000}
+"""How long to wait for a server, if the URI does not say."""
+
 Indexes = dict[str, tuple[tuple[str, ...], ...]]
 
 
@@ -149,9 +152,8 @@ class MongoBackend:
         if not parts["database"]:
             raise BadInput(f"store uri {self.uri}: no database; give mongodb://host/database")
         self.read_only = not create
-        self._client: MongoClient[dict[str, Any]] = MongoClient(
-            login, serverSelectionTimeoutMS=5000, appname="hopscreen"
-        )
+        patience = {} if "serverSelectionTimeoutMS" in parts["options"] else _PATIENCE
+        self._client: MongoClient[dict[str, Any]] = MongoClient(login, **patience)
         self._database = self._client[parts["database"]]
         try:
             self._check_version()
@@ -211,13 +213,15 @@ def _check_folder(folder: Path, *, create: bool) -> None:
     try:
         if not marker.exists():
             _make_folder(folder, create=create)
-        mark = json.loads(marker.read_text())
-        version = mark["schema_version"] if mark["format"] == "hopscreen" else None
+        text = marker.read_text()
     except OSError as error:
         raise BadInput(
             f"store {folder}: cannot {'write' if create else 'read'} here "
             f"({error.strerror}); choose another folder"
         ) from None
+    try:
+        mark = json.loads(text)
+        version = mark["schema_version"] if mark["format"] == "hopscreen" else None
     except (ValueError, KeyError, TypeError):
         version = None
     _refuse_newer(str(folder), version)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 SCHEMA_VERSION = 1
 
@@ -17,6 +17,11 @@ Level = Literal["band", "mlip", "dft"]
 """Levels of a barrier estimate, cheapest first; see :data:`LEVELS`."""
 
 LEVELS: tuple[Level, ...] = ("band", "mlip", "dft")
+
+UtcTime = Annotated[
+    datetime, AfterValidator(lambda t: t if t.tzinfo else t.replace(tzinfo=UTC))
+]
+"""A moment; what comes back from a store without a zone is UTC."""
 
 Vector3i = tuple[int, int, int]
 Interval = tuple[float, float]
@@ -45,7 +50,7 @@ class Provenance(BaseModel):
     model: ModelRef | None = None
     job_uuid: str | None = None
     folder: str | None = None
-    created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    created_at: UtcTime = Field(default_factory=lambda: datetime.now(UTC))
     wall_s: float | None = None
 
 

@@ -6,6 +6,7 @@ on a server; the code that uses the store is the same.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from types import TracebackType
@@ -14,10 +15,21 @@ from typing import Any, Self, TypeVar
 from jobflow import JobStore
 from maggma.core import Store
 from maggma.stores import MongoStore
+from pydantic import ValidationError
 from pymongo import ReplaceOne, UpdateOne
 
 from stores.backends import Backend, open_backend
-from stores.documents import BarrierDoc, CandidateDoc, Document, HopDoc, RankedDoc
+from stores.documents import (
+    SCHEMA_VERSION,
+    BarrierDoc,
+    CandidateDoc,
+    Document,
+    HopDoc,
+    RankedDoc,
+)
+from stores.errors import BadInput
+
+_log = logging.getLogger(__name__)
 
 Doc = TypeVar("Doc", bound=Document)
 
@@ -159,7 +171,8 @@ class ScreenStore:
             criteria or {}, {"_id": 0, "last_updated": 0}, sort=order, skip=skip, limit=limit
         )
         for row in rows:
-            yield model.model_validate(row)
+            if (doc := _validated(model, row, f"{store.collection_name}: {row[key]}")) is not None:
+                yield doc
 
     def ids(self, model: type[Document], criteria: dict[str, Any] | None = None) -> list[str]:
         """Return the sorted ids of the documents that match a Mongo filter."""
@@ -210,6 +223,23 @@ class ScreenStore:
         )
         jobs.connect()
         return jobs
+
+
+def _validated(model: type[Doc], row: dict[str, Any], where: str) -> Doc | None:
+    """Read one document; a broken one is named and left out, and hides no other."""
+    version = row.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise BadInput(
+            f"{where}: schema_version {version} is newer than {SCHEMA_VERSION}, which this "
+            "hopscreen knows; upgrade hopscreen"
+        )
+    try:
+        return model.model_validate(row)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        _log.warning("%s: %s: %s; document left out", where, field, first["msg"])
+        return None
 
 
 def open_store(uri: str, *, create: bool = True) -> ScreenStore:

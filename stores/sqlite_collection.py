@@ -24,10 +24,10 @@ from mongomock_ng import MongoClient as MemoryClient
 from mongomock_ng.aggregate import process_pipeline
 from mongomock_ng.filtering import filter_applies
 from pymongo import DeleteMany, DeleteOne, InsertOne, ReplaceOne, UpdateMany, UpdateOne
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import DuplicateKeyError, OperationFailure
 from pymongo.results import BulkWriteResult, DeleteResult, InsertManyResult, UpdateResult
 
-from stores.sqlite_filter import Condition, Encoded, FilterCompiler, encode, encode_path
+from stores.sqlite_filter import Condition, Encoded, FilterCompiler, decode, encode, encode_path
 
 Row = dict[str, Any]
 Sort = Sequence[tuple[str, int]]
@@ -177,6 +177,7 @@ class SqliteCollection:
     # ---- reading
 
     def _compile(self, criteria: Row) -> Condition:
+        _refuse_code(criteria)
         filter_applies(criteria, {})  # an unknown operator raises, even where nothing matches
         paths = set(self._paths)
         compiler = FilterCompiler(
@@ -203,12 +204,18 @@ class SqliteCollection:
         order = list(sort or [])
         ordered = all(path in self._paths and not self._has_member(path) for path, _ in order)
         clause = ", ".join(f"{_quote(p)} {'DESC' if o < 0 else 'ASC'}" for p, o in order)
-        sql = f"SELECT id FROM {self._keys} WHERE {condition.sql}"
+        fields = _fields(projection)
+        covered = self._covered(fields) if condition.exact and ordered else []
+        sql = f"SELECT {', '.join(['id', *map(_quote, covered)])} FROM {self._keys} WHERE {condition.sql}"
         if ordered and order:
             sql += f" ORDER BY {clause}, id"
         if paged := condition.exact and ordered:
             sql += f" LIMIT {limit or -1} OFFSET {skip}"
-        numbers = [row[0] for row in self.database.connection.execute(sql, condition.params)]
+        selected = self.database.connection.execute(sql, condition.params).fetchall()
+        # NULL may be null or missing, which only the document tells.
+        if covered and not any(None in row for row in selected):
+            return (dict(zip(covered, map(decode, row[1:]), strict=True)) for row in selected)
+        numbers = [row[0] for row in selected]
         rows: Iterable[Row] = self._load(numbers, first=skip + limit)
         if not condition.exact:
             rows = (row for row in rows if filter_applies(criteria, row))
@@ -216,7 +223,18 @@ class SqliteCollection:
             rows = process_pipeline(list(rows), self.database, [{"$sort": dict(order)}], None)
         if not paged:
             rows = _page(rows, skip, limit)
-        return _project(rows, projection)
+        return _project(rows, fields)
+
+    def _covered(self, fields: Mapping[str, Any]) -> list[str]:
+        """Return the fields asked for, if the columns hold them all."""
+        if not fields or any(
+            value != 1 and (name, value) != ("_id", 0) for name, value in fields.items()
+        ):
+            return []
+        wanted = [name for name, value in {"_id": 1, **fields}.items() if value]
+        known = self._paths
+        plain = all(p in known and "." not in p and not self._has_member(p) for p in wanted)
+        return wanted if plain else []
 
     def _load(self, numbers: list[int], first: int) -> Iterator[Row]:
         """Read documents in the order given; ``first`` is how many are wanted at least."""
@@ -261,7 +279,8 @@ class SqliteCollection:
 
     def aggregate(self, pipeline: Sequence[Mapping[str, Any]], **kwargs: Any) -> Iterator[Row]:
         """Run a pipeline; a first ``$match`` uses the indexes."""
-        stages = list(pipeline)
+        stages = [_normal(stage) for stage in pipeline]
+        _refuse_code(stages)
         first = stages.pop(0)["$match"] if stages and "$match" in stages[0] else {}
         rows = list(self.find(first))
         return iter(process_pipeline(rows, self.database, stages, None))
@@ -422,6 +441,17 @@ def _normal(value: Mapping[str, Any] | None) -> Row:
     return bson.decode(bson.encode(value or {}))
 
 
+def _refuse_code(value: Any) -> None:
+    """Refuse the operators that run code: mongomock hands ``$where`` to Python's eval."""
+    if isinstance(value, Mapping):
+        if banned := {"$where", "$function", "$accumulator"} & set(value):
+            raise OperationFailure(f"{min(banned)} runs code and is not allowed")
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            _refuse_code(item)
+
+
 def _page(rows: Iterable[Row], skip: int, limit: int) -> Iterator[Row]:
     for place, row in enumerate(rows):
         if place >= skip:
@@ -430,15 +460,16 @@ def _page(rows: Iterable[Row], skip: int, limit: int) -> Iterator[Row]:
             return
 
 
-def _project(rows: Iterable[Row], projection: Any) -> Iterator[Row]:
-    if not projection:
+def _fields(projection: Mapping[str, Any] | Sequence[str] | None) -> dict[str, Any]:
+    if isinstance(projection, Mapping):
+        return dict(projection)
+    return dict.fromkeys(projection or [], 1)
+
+
+def _project(rows: Iterable[Row], fields: dict[str, Any]) -> Iterator[Row]:
+    if not fields:
         yield from rows
         return
-    fields = (
-        dict(projection)
-        if isinstance(projection, Mapping)
-        else {name: 1 for name in projection}
-    )
     simple = not any("." in name or value not in (0, 1) for name, value in fields.items())
     keep_id = fields.pop("_id", 1)
     if simple and (not fields or len(set(fields.values())) == 1):

@@ -51,6 +51,20 @@ def encode(value: Any) -> Encoded:
     return OPAQUE
 
 
+def decode(value: Encoded) -> Any:
+    """Return what :func:`encode` encoded, except for what is opaque."""
+    if not isinstance(value, str):
+        return value
+    match value[0]:
+        case "B":
+            return ObjectId(value[1:])
+        case "C":
+            return value == "C1"
+        case "D":
+            return datetime.fromisoformat(value[1:])
+    return value[1:]
+
+
 def encode_path(document: Mapping[str, Any], path: str) -> tuple[Encoded, list[Encoded]]:
     """Encode what stands at a dotted path: the column's value and the members of an array."""
     value: Any = document

@@ -1,9 +1,9 @@
 """``source: catalogue``: known electrode and electrolyte hosts that come with the project.
 
 The catalogue holds published crystallographic parameters (Hall symbol of the space group and its
-setting, cell, one line per orbit); structures are generated from them, so that what is checked into the
-repository is what the cited paper says. ``tests/workflows/test_catalogue.py`` verifies each
-entry.
+setting, cell, one line per orbit); structures are generated from them, so that what is checked
+into the repository is what the cited paper says. ``tests/workflows/test_catalogue.py`` verifies
+each entry.
 """
 
 from __future__ import annotations

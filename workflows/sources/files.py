@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from stores.documents import Failure
 from stores.errors import BadInput
 from stores.hashing import file_sha256
+from workflows.hosts import read_structure
 from workflows.sources.base import CandidateRecord, SourceOptions, one_line
 
 
@@ -44,8 +45,6 @@ class FilesOptions(SourceOptions):
         The id is the file's stem and a hash of its content, so that an edited file is a new
         candidate and two files of one name do not clash.
         """
-        from workflows.hosts import read_structure
-
         for path in self.matches():
             digest = None
             try:

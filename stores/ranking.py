@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
 
 from pymongo import UpdateOne
 
@@ -27,7 +26,7 @@ from stores.documents import (
     Provenance,
     RankedDoc,
 )
-from stores.network import limiting_barrier
+from stores.network import HopBarrier, limiting_barrier
 from stores.screen_store import ScreenStore
 
 ATTEMPT_FREQUENCY_HZ = 1e13
@@ -169,6 +168,55 @@ def rank_material(
         metadata=candidate.metadata,
         provenance=Provenance(versions={"hopscreen": version("hopscreen")}),
     )
+
+
+def _limits(
+    hops: Iterable[HopDoc], best: dict[str, BarrierDoc]
+) -> tuple[list[HopDoc], dict[str, DimensionLimit]]:
+    """Return the hops that make the network, and what limits it in each dimension it reaches.
+
+    Hops of a full and of an empty host (vacancy and dilute mode) are two networks, and so are
+    those of two recipe versions: the one that the dearest estimates stand behind is taken.
+    """
+    networks: dict[tuple[str, int], list[HopDoc]] = defaultdict(list)
+    for hop in hops:
+        if hop.hop_id in best:
+            networks[hop.mode, hop.recipe_version].append(hop)
+
+    def merit(entry: tuple[tuple[str, int], list[HopDoc]]) -> tuple[int, int, str]:
+        (mode, recipe), members = entry
+        level = max(LEVELS.index(best[hop.hop_id].level) for hop in members)
+        return recipe, level, mode
+
+    if not networks:
+        return [], {}
+    _, members = max(networks.items(), key=merit)
+    known = [
+        HopBarrier(hop.hop_id, *_estimate(best[hop.hop_id]), hop.edges)
+        for hop in sorted(members, key=lambda hop: hop.hop_id)
+    ]
+    limits = {}
+    for dimension in (1, 2, 3):
+        limit = limiting_barrier(known, dimension)
+        if limit is None:
+            break
+        estimate = best[limit.limiting_hop_id]
+        limits[str(dimension)] = DimensionLimit(
+            dimension=dimension,
+            barrier_ev=limit.barrier_ev,
+            interval_90_ev=limit.interval_90_ev,
+            limiting_hop_id=limit.limiting_hop_id,
+            level=estimate.level,
+            label=estimate.label,
+            alternatives=list(limit.alternatives),
+        )
+    return members, limits
+
+
+def _estimate(doc: BarrierDoc) -> tuple[float, Interval]:
+    assert doc.barrier_ev is not None
+    assert doc.interval_90_ev is not None
+    return doc.barrier_ev, doc.interval_90_ev
 
 
 def best_estimates(barriers: Iterable[BarrierDoc]) -> dict[str, BarrierDoc]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from em_model import classical
 from em_model.data import read_bands, read_crystals
 from em_model.errors import BadInput
 from em_model.paper.family import NAMES, SIZES
@@ -27,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         sub.add_argument("--epochs", type=int, default=None)
         sub.add_argument("--seed", type=int, default=0)
         sub.add_argument("--threads", type=int, default=1)
-    sub.add_argument("--model", choices=NAMES, required=True)
+    sub.add_argument("--model", choices=[*NAMES, *classical.MODELS], required=True)
     sub.add_argument("--trunk", type=Path, help="trunk.safetensors made by pretrain")
     sub.add_argument("--folds", type=int, default=5)
     sub.add_argument("--only", type=int, nargs="*", help="folds to train, default all")
@@ -43,18 +45,27 @@ def main(arguments: list[str] | None = None) -> int:
             crystals = read_crystals(asked.data, max_atoms=asked.max_atoms)
             pretrain(crystals, asked.size, asked.out, schedule=schedule, seed=asked.seed, log=_log)
         else:
-            cross_validate(
-                asked.model,
-                read_bands(asked.data, need_barrier=True),
-                asked.out,
-                size=asked.size,
-                folds=asked.folds,
-                only=asked.only,
-                trunk=asked.trunk,
-                schedule=schedule,
-                seed=asked.seed,
-                log=_log,
-            )
+            bands = read_bands(asked.data, need_barrier=True)
+            if asked.model in classical.MODELS:
+                result = classical.cross_validate(
+                    asked.model, bands, folds=asked.folds, seed=asked.seed
+                )
+            else:
+                result = cross_validate(
+                    asked.model,
+                    bands,
+                    asked.out,
+                    size=asked.size,
+                    folds=asked.folds,
+                    only=asked.only,
+                    trunk=asked.trunk,
+                    schedule=schedule,
+                    seed=asked.seed,
+                    log=_log,
+                )
+            asked.out.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(result, indent=1) + "\n"
+            (asked.out / f"{asked.model}.json").write_text(text)
     except BadInput as error:
         _log(str(error))
         return 2

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from jobflow import job
+from pymatgen.core import Structure
 
-from stores.documents import CandidateDoc
+from stores.documents import CandidateDoc, Failure, Provenance
 from stores.hashing import content_hash
 from stores.screen_store import open_store
-from workflows.hops import RECIPE_VERSION, enumerate_hosts
-from workflows.pool import available_processes
+from workflows.batches import batched
+from workflows.hops import RECIPE_VERSION, distinct_hops
+from workflows.pool import Report, available_processes, map_processes
 from workflows.progress import Progress
 from workflows.provenance import provenance
 from workflows.spec import HopOptions, ScreenSpec
+
+CHUNK = 50
+"""Hosts handed to a process at once: a second of work or so."""
 
 
 def hops_settings(options: HopOptions) -> str:
@@ -27,35 +33,65 @@ def hops_settings(options: HopOptions) -> str:
 def enumerate_hops(spec: dict[str, Any], store_uri: str, first: str, last: str) -> dict[str, int]:
     """Enumerate the hops of the candidates from id ``first`` to ``last``."""
     screen = ScreenSpec.model_validate(spec)
-    settings = hops_settings(screen.hops)
+    waiting = {
+        "screens": screen.screen_id,
+        "status": "ok",
+        "candidate_id": {"$gte": first, "$lte": last},
+        "hops_settings": {"$ne": hops_settings(screen.hops)},
+    }
     progress = Progress("hops")
-    count = failed = 0
+    hops = failed = 0
     with open_store(store_uri) as store:
-        waiting = list(
-            store.find(
-                CandidateDoc,
-                {
-                    "screens": screen.screen_id,
-                    "status": "ok",
-                    "candidate_id": {"$gte": first, "$lte": last},
-                    "hops_settings": {"$ne": settings},
-                },
-            )
-        )
+        ids = store.ids(CandidateDoc, waiting)
         origin = provenance()
-        with progress.track(total=len(waiting), what="hosts") as step:
-            for outcome in enumerate_hosts(
-                waiting,
-                dimension=screen.hops.dimension,
-                max_length_ang=screen.hops.max_length,
-                mode=screen.hops.mode,
-                workers=available_processes(),
-                provenance=origin,
+        chunks = [HostChunk(store_uri, part, screen.hops, origin) for part in batched(ids, CHUNK)]
+        with progress.track(total=len(ids), what="hosts") as step:
+            for chunk, (found, bad) in map_processes(
+                enumerate_chunk, chunks, processes=available_processes(), on_report=progress.say
             ):
-                # Hops first: a host marked done has them all.
-                store.put(outcome.hops)
-                store.put([outcome.candidate.model_copy(update={"hops_settings": settings})])
-                count += len(outcome.hops)
-                failed += outcome.candidate.hops_status == "failed"
-                step()
-    return {"hosts": len(waiting), "hops": count, "failed": failed}
+                hops, failed = hops + found, failed + bad
+                step(len(chunk.candidate_ids))
+    return {"hosts": len(ids), "hops": hops, "failed": failed}
+
+
+@dataclass(frozen=True)
+class HostChunk:
+    """Hosts that one process enumerates."""
+
+    store_uri: str
+    candidate_ids: tuple[str, ...]
+    options: HopOptions
+    origin: Provenance
+
+
+def enumerate_chunk(chunk: HostChunk, report: Report) -> tuple[int, int]:
+    """Enumerate and keep the hops of a chunk; return how many hops, and how many failed hosts."""
+    hops = failed = 0
+    with open_store(chunk.store_uri) as store:
+        among = {"candidate_id": {"$in": list(chunk.candidate_ids)}}
+        for candidate in list(store.find(CandidateDoc, among)):
+            done: dict[str, Any] = {"hops_settings": hops_settings(chunk.options), "error": None}
+            try:
+                found = distinct_hops(
+                    Structure.from_dict(candidate.structure or {}),
+                    candidate.working_ion,
+                    dimension=chunk.options.dimension,
+                    max_length_ang=chunk.options.max_length,
+                )
+            except Exception as error:
+                # Whatever symmetry or geometry makes of one host, the others go on.
+                message = " ".join(str(error).split()) or repr(error)
+                done |= {
+                    "hops_status": "failed",
+                    "error": Failure(kind=type(error).__name__, message=message),
+                }
+                failed += 1
+            else:
+                # Hops first: a host that is marked done has them all.
+                store.put(
+                    hop.to_doc(candidate, chunk.options.mode, chunk.origin) for hop in found.hops
+                )
+                done |= {"hops_status": "done", "dimension": found.dimension}
+                hops += len(found.hops)
+            store.put([candidate.model_copy(update=done)])
+    return hops, failed

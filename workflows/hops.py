@@ -1,0 +1,283 @@
+"""Symmetrically distinct hops of a host's working ion, exact and fast.
+
+A hop is an undirected periodic edge: from site ``i`` of the home cell to site ``j`` of the cell
+at a lattice vector. Space-group operations map edges onto edges; with the sites' images known
+as integers (a permutation and a lattice shift for each operation), the orbits follow in exact
+integer arithmetic, and no two hops are compared by distance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import spglib
+from pymatgen.core import Element, Lattice, Structure
+from pymatgen.optimization.neighbors import find_points_in_spheres
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from stores.documents import CandidateDoc, HopDoc, Provenance
+from stores.hashing import content_hash
+from stores.network import Edge, PeriodicNetwork
+from workflows.hosts import SYMPREC_ANG, Unfit, spglib_call
+
+RECIPE_VERSION = 1
+"""Version of the rules by which hops are found; a new one makes new hop ids."""
+
+PERCOLATION_MARGIN_ANG = 0.05
+"""Hops this little longer than the one that makes the ion percolate are taken along."""
+
+_LENGTH_DIGITS = 4
+"""Lengths that agree to 0.0001 Å are equal when hops are put in order."""
+
+
+@dataclass(frozen=True)
+class Hop:
+    """A symmetrically distinct hop.
+
+    Attributes
+    ----------
+    sites
+        Indices ``(i, j)`` in the prepared host.
+    translation
+        Lattice vector of the cell that ``j`` lies in.
+    length_ang
+        Straight length in Å.
+    edges
+        All equivalents ``(i, j, a, b, c)`` in one primitive cell, each undirected edge once,
+        sorted; the first one is this hop.
+    dimension
+        Reached by this hop and all shorter ones, 0 to 3.
+    """
+
+    sites: tuple[int, int]
+    translation: tuple[int, int, int]
+    length_ang: float
+    edges: tuple[Edge, ...]
+    dimension: int
+
+    @property
+    def multiplicity(self) -> int:
+        """Equivalents per primitive cell."""
+        return len(self.edges)
+
+    @classmethod
+    def from_doc(cls, doc: HopDoc) -> Hop:
+        """Return the hop that a document describes."""
+        edges = tuple(doc.edges)
+        return cls(doc.sites, doc.translation, doc.length_ang, edges, doc.dimension)
+
+
+@dataclass(frozen=True)
+class HopSet:
+    """The distinct hops of a host.
+
+    Attributes
+    ----------
+    hops
+        By rising length.
+    cutoff_ang
+        Longest hop looked at.
+    dimension
+        Percolation that all of them reach together, 0 to 3.
+    """
+
+    hops: tuple[Hop, ...]
+    cutoff_ang: float
+    dimension: int
+
+
+def distinct_hops(
+    host: Structure,
+    working_ion: str,
+    *,
+    dimension: int = 1,
+    max_length_ang: float = 6.5,
+    symprec_ang: float = SYMPREC_ANG,
+) -> HopSet:
+    """Find the distinct hops up to the shortest cutoff at which the ion percolates.
+
+    Parameters
+    ----------
+    host
+        Ordered structure, usually from :func:`workflows.hosts.prepare_host`.
+    working_ion
+        Element symbol.
+    dimension
+        Percolation wanted, 1 to 3.
+    max_length_ang
+        Cap of the cutoff in Å. Where the ion does not percolate below it, all hops below it
+        are returned and the set's ``dimension`` says what they reach.
+    symprec_ang
+        Tolerance of the symmetry search in Å.
+
+    Raises
+    ------
+    Unfit
+        The host has no working ion, or no symmetry can be found.
+    """
+    everything = hops_within(host, working_ion, max_length_ang, symprec_ang=symprec_ang)
+    enough = [hop for hop in everything.hops if hop.dimension >= dimension]
+    if not enough:
+        return everything
+    cutoff = min(enough[0].length_ang + PERCOLATION_MARGIN_ANG, max_length_ang)
+    hops = tuple(hop for hop in everything.hops if hop.length_ang <= cutoff)
+    return HopSet(hops, cutoff, hops[-1].dimension)
+
+
+def hops_within(
+    host: Structure, working_ion: str, cutoff_ang: float, *, symprec_ang: float = SYMPREC_ANG
+) -> HopSet:
+    """Find all distinct hops that are not longer than ``cutoff_ang``.
+
+    Two hops are the same if a space-group operation of the host, a lattice translation or a
+    change of direction turns one into the other. An ion's hop onto its own image counts.
+
+    Raises
+    ------
+    Unfit
+        The host has no working ion, or no symmetry can be found.
+    """
+    ions = np.flatnonzero([site.specie.symbol == working_ion for site in host])
+    if len(ions) == 0:
+        raise Unfit("no_working_ion", f"{host.formula} has no {working_ion}")
+    coords = host.frac_coords[ions]
+    # Equivalent hops differ in length by the noise that symprec admits: seen with a margin, no
+    # orbit is cut in two at the cutoff.
+    near = _neighbor_edges(host.lattice, coords, cutoff_ang + 2 * symprec_ang)
+    edges, orbit_of = _orbits(near, _site_images(host, ions, symprec_ang))
+    steps = coords[edges[:, 1]] - coords[edges[:, 0]] + edges[:, 2:]
+    lengths = np.linalg.norm(steps @ host.lattice.matrix, axis=1)
+    edges[:, :2] = ions[edges[:, :2]]
+    found = []
+    order = np.argsort(orbit_of, kind="stable")
+    for members in np.split(order, np.flatnonzero(np.diff(orbit_of[order])) + 1):
+        if len(members) and lengths[members].mean() <= cutoff_ang + 1e-8:
+            length = round(float(lengths[members].mean()), 6)
+            found.append((round(length, _LENGTH_DIGITS), edges[members].tolist(), length))
+    network = PeriodicNetwork()
+    hops = []
+    for _, members_, length in sorted(found):
+        i, j, a, b, c = members_[0]
+        orbit = tuple((e[0], e[1], e[2], e[3], e[4]) for e in members_)
+        hops.append(Hop((i, j), (a, b, c), length, orbit, network.add(orbit)))
+    return HopSet(tuple(hops), cutoff_ang, network.dimension)
+
+
+def hop_id(candidate_id: str, host_hash: str, hop: Hop, mode: str) -> str:
+    """Return a hop's id: the same candidate, host, hop and mode give the same document.
+
+    The candidate is part of it, because a hop document belongs to one candidate: two candidates
+    that are the same crystal must not take each other's hops.
+    """
+    return content_hash(
+        [candidate_id, host_hash, list(hop.sites), list(hop.translation), mode, RECIPE_VERSION]
+    )
+
+
+def to_doc(hop: Hop, candidate: CandidateDoc, mode: str, provenance: Provenance) -> HopDoc:
+    """Return the document of a candidate's hop."""
+    return HopDoc(
+        hop_id=hop_id(candidate.candidate_id, candidate.structure_hash or "", hop, mode),
+        candidate_id=candidate.candidate_id,
+        material_id=candidate.material_id,
+        working_ion=candidate.working_ion,
+        mode="dilute" if mode == "dilute" else "vacancy",
+        sites=hop.sites,
+        translation=hop.translation,
+        length_ang=hop.length_ang,
+        multiplicity=hop.multiplicity,
+        edges=list(hop.edges),
+        dimension=hop.dimension,
+        recipe_version=RECIPE_VERSION,
+        provenance=provenance,
+    )
+
+
+def _neighbor_edges(lattice: Lattice, coords: np.ndarray, cutoff: float) -> np.ndarray:
+    """Return all undirected edges up to ``cutoff``, canonical, shape (m, 5)."""
+    cartesian = np.ascontiguousarray(coords @ lattice.matrix)
+    first, second, images, distances = find_points_in_spheres(
+        cartesian, cartesian, r=cutoff, pbc=np.array([1, 1, 1]), lattice=lattice.matrix.copy()
+    )
+    edges = np.column_stack([first, second, np.round(images)]).astype(np.int64)
+    return np.unique(_canonical(edges[distances > 1e-6]), axis=0)
+
+
+@dataclass(frozen=True)
+class _SiteImages:
+    """Images of the sites under each operation: R x_i + t = x_permuted(i) + shift(i)."""
+
+    rotations: np.ndarray  # (operations, 3, 3) integers
+    permutations: np.ndarray  # (operations, sites)
+    shifts: np.ndarray  # (operations, sites, 3) integers
+
+
+def _site_images(host: Structure, ions: np.ndarray, symprec: float) -> _SiteImages:
+    cell = (host.lattice.matrix, host.frac_coords, [Element(s.symbol).Z for s in host.species])
+    dataset = spglib_call(spglib.get_symmetry_dataset, cell, symprec=symprec)
+    rotations = np.asarray(dataset.rotations, dtype=np.int64)
+    coords = host.frac_coords[ions]
+    permutations = np.empty((len(rotations), len(ions)), dtype=np.int64)
+    shifts = np.empty((len(rotations), len(ions), 3), dtype=np.int64)
+    expected = np.arange(len(ions))
+    for k, (rotation, translation) in enumerate(
+        zip(rotations, dataset.translations, strict=True)
+    ):
+        images = coords @ rotation.T + translation
+        away = images[:, None] - coords[None]
+        away -= np.round(away)
+        target = np.argmin(((away @ host.lattice.matrix) ** 2).sum(-1), axis=1)
+        if not np.array_equal(np.sort(target), expected):
+            raise Unfit("no_symmetry", "sites are nearer to each other than the tolerance")
+        permutations[k] = target
+        shifts[k] = np.round(images - coords[target])
+    return _SiteImages(rotations, permutations, shifts)
+
+
+def _orbits(edges: np.ndarray, images: _SiteImages) -> tuple[np.ndarray, np.ndarray]:
+    """Complete edges to whole orbits.
+
+    Returns
+    -------
+    edges : ndarray, shape (n, 5)
+        Canonical and sorted.
+    orbit_of : ndarray, shape (n,)
+        Number of each edge's orbit.
+    """
+    if len(edges) == 0:
+        return edges, np.empty(0, dtype=np.int64)
+    i, j, step = edges[:, 0], edges[:, 1], edges[:, 2:]
+    turned = np.einsum("kxy,ey->kex", images.rotations, step)
+    turned += images.shifts[:, j] - images.shifts[:, i]
+    ends = np.stack([images.permutations[:, i], images.permutations[:, j]], axis=-1)
+    mapped = _canonical(np.concatenate([ends, turned], axis=-1).reshape(-1, 5))
+    unique, index = np.unique(_keys(mapped), return_inverse=True)
+    index = index.reshape(len(images.rotations), len(edges))
+    all_edges = np.empty((len(unique), 5), dtype=np.int64)
+    all_edges[index.ravel()] = mapped
+    # The identity is among the operations, so an edge's own number is one of its images'.
+    links = np.broadcast_to(index[0], index.shape).ravel(), index.ravel()
+    graph = coo_array((np.ones(index.size, dtype=np.int8), links), shape=(len(unique),) * 2)
+    return all_edges, connected_components(graph, directed=False)[1]
+
+
+def _canonical(edges: np.ndarray) -> np.ndarray:
+    """Turn each edge into the direction with i < j, or i = j and a positive first step."""
+    i, j, step = edges[:, 0], edges[:, 1], edges[:, 2:]
+    leading = np.where(step[:, 0] != 0, step[:, 0], np.where(step[:, 1] != 0, step[:, 1], step[:, 2]))
+    flip = (i > j) | ((i == j) & (leading < 0))
+    reverse = np.column_stack([j, i, -step])
+    return np.where(flip[:, None], reverse, edges)
+
+
+def _keys(edges: np.ndarray) -> np.ndarray:
+    """Number edges so that the numbers sort as the edges do."""
+    low = edges.min(axis=0)
+    spans = edges.max(axis=0) - low + 1
+    key = np.zeros(len(edges), dtype=np.int64)
+    for column in range(5):
+        key = key * spans[column] + (edges[:, column] - low[column])
+    return key

@@ -1,0 +1,212 @@
+"""Hosts: structures read from files and brought into the one form that hops refer to."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import spglib
+from pymatgen.core import Element, Lattice, Structure
+
+from stores.errors import BadInput
+from stores.hashing import content_hash
+
+SYMPREC_ANG = 0.01
+"""Distance within which atoms count as symmetrically equivalent, as in pymatgen."""
+
+DUPLICATE_ANG = 0.5
+"""Atoms nearer to each other than this are one atom listed twice: no bond is this short."""
+
+MAX_SITES = 1000
+"""Largest primitive cell; beyond it a supercell is out of reach of every level."""
+
+
+class Unfit(ValueError):
+    """A structure cannot be a host.
+
+    Attributes
+    ----------
+    reason
+        Short name to count by: ``unknown_species``, ``disordered``, ``no_working_ion``,
+        ``duplicate_atoms``, ``no_symmetry``, ``too_large``, ``no_supercell``.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[Unfit], tuple[str, str]]:
+        """Keep both arguments on the way between processes."""
+        return type(self), (self.reason, str(self))
+
+
+def prepare_host(
+    structure: Structure,
+    working_ion: str,
+    *,
+    symprec_ang: float = SYMPREC_ANG,
+    max_sites: int = MAX_SITES,
+) -> Structure:
+    """Bring a structure into the form that hops refer to.
+
+    The standard primitive cell of spglib [1]_ in its standard orientation, with coordinates
+    averaged over the symmetry operations (which moves no atom by more than ``symprec_ang``),
+    wrapped into the cell, the working ion first, then by element and coordinates. Oxidation
+    states, spins and site properties are dropped.
+
+    Parameters
+    ----------
+    structure
+        Any cell of the crystal.
+    working_ion
+        Element symbol.
+    symprec_ang
+        Tolerance of the symmetry search in Å.
+    max_sites
+        Largest primitive cell in atoms.
+
+    Raises
+    ------
+    BadInput
+        ``working_ion`` is no element.
+    Unfit
+        Disorder, no working ion, duplicate atoms, a cell too large; says which.
+
+    References
+    ----------
+    .. [1] A. Togo, K. Shinohara, I. Tanaka, Sci. Technol. Adv. Mater. Meth. 4, 2384822 (2024).
+    """
+    if not Element.is_valid_symbol(working_ion):
+        raise BadInput(f"working_ion: '{working_ion}' is no element; give a symbol such as Li")
+    symbols = _element_symbols(structure)
+    if working_ion not in symbols:
+        raise Unfit("no_working_ion", f"{structure.formula} has no {working_ion}")
+    bare = Structure(structure.lattice, symbols, structure.frac_coords)
+    _refuse_duplicates(bare)
+    cell = (bare.lattice.matrix, bare.frac_coords, [Element(s).Z for s in symbols])
+    standard = spglib_call(spglib.standardize_cell, cell, to_primitive=True, symprec=symprec_ang)
+    lattice, coords, numbers = standard
+    if len(numbers) > max_sites:
+        raise Unfit(
+            "too_large",
+            f"{len(numbers)} atoms in the primitive cell, more than {max_sites}; "
+            "give a smaller structure",
+        )
+    return _ordered(Lattice(lattice), coords, [Element.from_Z(z).symbol for z in numbers], working_ion)
+
+
+def structure_hash(host: Structure) -> str:
+    """Hash a prepared host: the same for every cell and origin that prepares to the same.
+
+    Lengths are rounded to 0.01 Å and fractional coordinates to 0.001, so that noise in the last
+    digits of a file does not make a new host (but where a value lies on the edge of rounding it
+    may: the hash finds duplicates fast, and is no proof of difference).
+    """
+    lattice = np.round(host.lattice.parameters, 2) + 0.0
+    coords = np.round(host.frac_coords, 3) % 1.0 + 0.0
+    sites = sorted(zip([s.symbol for s in host.species], coords.tolist(), strict=True))
+    return content_hash([lattice.tolist(), sites])
+
+
+def read_structure(path: str | Path) -> Structure:
+    """Read a structure file: CIF, POSCAR, pymatgen JSON, or whatever ASE reads.
+
+    Raises
+    ------
+    BadInput
+        One line that names the file, why it cannot be read, and what to give instead.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file; check the path")
+    if path.stat().st_size == 0:
+        raise BadInput(f"{path}: the file is empty; give a CIF, POSCAR or pymatgen JSON")
+    with warnings.catch_warnings():
+        # pymatgen warns of every rounded coordinate of a CIF.
+        warnings.simplefilter("ignore")
+        try:
+            structure = _parse(path)
+        # Parsers throw anything from KeyError to AssertionError at a broken file.
+        except Exception as error:
+            reason = " ".join(str(error).split())[:160] or type(error).__name__
+            raise BadInput(
+                f"{path}: not a readable structure ({reason}); "
+                "give a CIF, POSCAR or pymatgen JSON"
+            ) from error
+    if len(structure) == 0:
+        raise BadInput(f"{path}: holds no atoms; give a CIF, POSCAR or pymatgen JSON")
+    if not (np.isfinite(structure.frac_coords).all() and structure.volume > 1.0):
+        raise BadInput(f"{path}: the cell or a coordinate is not a number; mend the file")
+    return structure
+
+
+def spglib_call(function, cell, **options):  # type: ignore[no-untyped-def]
+    """Call spglib and turn both of its ways to fail into :class:`Unfit`."""
+    try:
+        result = function(cell, **options)
+    except spglib.error.SpglibError as error:
+        raise Unfit("no_symmetry", f"spglib: {error}; check for overlapping atoms") from error
+    if result is None:
+        raise Unfit("no_symmetry", "spglib finds no symmetry; check for overlapping atoms")
+    return result
+
+
+def _parse(path: Path) -> Structure:
+    name = path.name.lower()
+    if name.endswith(".json"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and "lattice" in content and "sites" in content:
+            return Structure.from_dict(content)
+        raise ValueError("this JSON is no pymatgen structure: it lacks lattice or sites")
+    if name.endswith((".cif", ".mcif", ".vasp", ".xsf", ".res")) or "poscar" in name or (
+        "contcar" in name
+    ):
+        return Structure.from_file(path, primitive=False)
+    from ase.io import read
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    atoms = read(path)
+    if not all(atoms.pbc):
+        raise ValueError("it has no periodic cell")
+    return AseAtomsAdaptor.get_structure(atoms)
+
+
+def _element_symbols(structure: Structure) -> list[str]:
+    symbols = []
+    for index, site in enumerate(structure):
+        if not site.is_ordered:
+            raise Unfit(
+                "disordered",
+                f"site {index} ({site.species_string}) is partly or doubly occupied; "
+                "give an ordered cell or set filters.disorder: ewald",
+            )
+        symbol = getattr(getattr(site.specie, "element", site.specie), "symbol", "")
+        if not Element.is_valid_symbol(symbol):
+            raise Unfit(
+                "unknown_species", f"site {index} ({site.species_string}) is no chemical element"
+            )
+        symbols.append(symbol)
+    return symbols
+
+
+def _refuse_duplicates(structure: Structure) -> None:
+    first, second, _, distances = structure.get_neighbor_list(DUPLICATE_ANG, exclude_self=True)
+    if len(first):
+        i, j = sorted((int(first[0]), int(second[0])))
+        raise Unfit(
+            "duplicate_atoms",
+            f"sites {i} ({structure[i].species_string}) and {j} ({structure[j].species_string}) "
+            f"are {distances[0]:.2f} Å apart; remove one",
+        )
+
+
+def _ordered(lattice: Lattice, coords: np.ndarray, symbols: list[str], ion: str) -> Structure:
+    wrapped = np.asarray(coords) % 1.0
+    wrapped[wrapped > 1.0 - 1e-6] = 0.0
+    rounded = np.round(wrapped, 4) % 1.0
+    order = sorted(
+        range(len(symbols)), key=lambda i: (symbols[i] != ion, symbols[i], rounded[i].tolist())
+    )
+    return Structure(lattice, [symbols[i] for i in order], wrapped[order])

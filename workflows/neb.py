@@ -10,19 +10,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.mep import NEB
-from ase.optimize import FIRE, LBFGS
 from pymatgen.core import Structure
 
 from stores.documents import EnergyProfile
 from workflows.engines import Engine
+from workflows.neb_optimisers import BAND_OPTIMISERS, largest, lbfgs
 from workflows.neb_path import checked_ends, interpolate, path_coordinate, unwrapped
 
 
@@ -51,6 +52,8 @@ class NebSettings:
         Budget of energy-and-force evaluations for ends and band together.
     usable_fmax_ev_ang
         A band out of budget, but relaxed to this, still gives an estimate, marked not converged.
+    optimiser
+        For the band; see :mod:`workflows.neb_optimisers`.
     """
 
     fmax_ev_ang: float = 0.05
@@ -62,6 +65,7 @@ class NebSettings:
     max_steps: int = 300
     max_force_calls: int = 3000
     usable_fmax_ev_ang: float = 0.2
+    optimiser: Literal["lbfgs", "fire", "ode"] = "lbfgs"
 
     def as_dict(self) -> dict[str, Any]:
         """For the document and the id of an estimate."""
@@ -282,21 +286,33 @@ class _Run:
             self.progress(NebStep(stage, step, fmax, self.calls, barrier))
 
     def spend(self, calls: int) -> None:
-        self.calls += calls
-        if self.calls >= self.settings.max_force_calls:
+        if self.calls + calls > self.settings.max_force_calls:
             raise _Budget
+        self.calls += calls
 
     def relax(self, atoms: Atoms, stage: str, index: int) -> Atoms:
         """Relax one end at fixed cell; a copy with its energy and forces attached."""
         atoms = atoms.copy()
         atoms.calc = self.calculator("initial" if index == 0 else "final")
-        optimiser = LBFGS(atoms, logfile=None, maxstep=0.1)
-        converged = False
+        fmax = float("nan")
+
+        def forces_of(positions: np.ndarray) -> np.ndarray:
+            nonlocal fmax
+            self.spend(1)
+            atoms.positions = positions
+            forces = atoms.get_forces()
+            fmax = largest(forces)
+            self.report(stage, next(steps), fmax)
+            return forces
+
+        steps = count()
         try:
-            for converged in optimiser.irun(fmax=self.settings.fmax_ev_ang):
-                fmax = max_force(atoms.get_forces())
-                self.report(stage, optimiser.nsteps, fmax)
-                self.spend(1)
+            converged = lbfgs(
+                forces_of,
+                atoms.get_positions(),
+                fmax_ev_ang=self.settings.fmax_ev_ang,
+                max_steps=self.settings.max_steps,
+            )
         except _Budget:
             converged = False
         if not converged:
@@ -348,31 +364,21 @@ class _Run:
         settings = self.settings
         for index, image in enumerate(images[1:-1], start=1):
             image.calc = self.calculator(f"image-{index:02d}")
-        neb = NEB(
-            images,
-            k=settings.spring_ev_ang2,
-            climb=False,
-            method="improvedtangent",
-            allow_shared_calculator=self.engine.shared,
-        )
+        band = _Band(images, self)
         stages = [("band", False, max(settings.climb_from_ev_ang, settings.fmax_ev_ang))]
         stages.append(("climbing band", settings.climb, settings.fmax_ev_ang))
-        converged, fmax = False, np.inf
+        converged = False
         try:
-            for stage, climb, target in stages:
-                neb.climb = climb
-                optimiser = FIRE(neb, logfile=None, maxstep=0.1, dt=0.1)
-                for converged in optimiser.irun(fmax=target):
-                    fmax = neb.get_residual()
-                    barrier = barriers(np.asarray(neb.energies))["barrier_ev"]
-                    self.report(stage, optimiser.nsteps, fmax, barrier)
-                    self.spend(len(images) - 2)
+            for band.stage, band.climb, target in stages:
+                relax = BAND_OPTIMISERS[settings.optimiser]
+                converged = relax(band, target, settings.max_steps)
         except _Budget:
             converged = False
-        energies = np.asarray(neb.energies, dtype=float)
+        fmax = float(band.get_residual())
+        energies = np.asarray(band.energies, dtype=float)
         for index, image in enumerate(images[1:-1], start=1):
             image.calc = SinglePointCalculator(
-                image, energy=energies[index], forces=neb.real_forces[index]
+                image, energy=energies[index], forces=band.real_forces[index]
             )
         if not converged and fmax > settings.usable_fmax_ev_ang:
             raise NebFailure(
@@ -386,7 +392,36 @@ class _Run:
                 images=images,
                 force_calls=self.calls,
             )
-        return bool(converged), float(fmax)
+        return bool(converged), fmax
+
+
+class _Band(NEB):
+    """ASE's band that spends the budget and reports each evaluation, whoever the optimiser is."""
+
+    def __init__(self, images: list[Atoms], run: _Run) -> None:
+        super().__init__(
+            images,
+            k=run.settings.spring_ev_ang2,
+            method="improvedtangent",
+            allow_shared_calculator=run.engine.shared,
+        )
+        self.run, self.stage, self.evaluations = run, "band", 0
+        self._known: tuple[np.ndarray, bool, np.ndarray] | None = None
+
+    def get_forces(self) -> np.ndarray:
+        # Optimisers ask several times per step; a shared calculator remembers one image only.
+        positions = self.get_positions()
+        if self._known is not None:
+            at, climb, forces = self._known
+            if climb == self.climb and np.array_equal(at, positions):
+                return forces.copy()
+        self.run.spend(self.nimages - 2)
+        forces = super().get_forces()
+        self._known = (positions, self.climb, forces.copy())
+        barrier = barriers(np.asarray(self.energies))["barrier_ev"]
+        self.run.report(self.stage, self.evaluations, float(self.get_residual()), barrier)
+        self.evaluations += 1
+        return forces
 
 
 def frozen(atoms: Atoms) -> Atoms:
@@ -395,8 +430,3 @@ def frozen(atoms: Atoms) -> Atoms:
     copy = atoms.copy()
     copy.calc = SinglePointCalculator(copy, energy=energy, forces=forces)
     return copy
-
-
-def max_force(forces: np.ndarray) -> float:
-    """Largest force on any atom, eV/Å; ``forces`` has shape (n, 3)."""
-    return float(np.linalg.norm(forces, axis=1).max())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from ase import Atoms
 from ase.geometry import find_mic
+from ase.mep import NEB
 from ase.mep.neb import idpp_interpolate
 
 
@@ -54,7 +55,8 @@ def interpolate(first: Atoms, last: Atoms, movable: int) -> list[Atoms]:
         image.positions += index / (movable + 1) * (last.positions - first.positions)
         images.append(image)
     images.append(last)
-    idpp_interpolate(images, traj=None, log=None, mic=True, fmax=0.1, steps=100)
+    band = NEB(images, method="improvedtangent")
+    idpp_interpolate(band, traj=None, log=None, mic=True, fmax=0.1, steps=100)
     return images
 
 

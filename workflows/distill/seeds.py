@@ -116,7 +116,9 @@ def catalogue_seeds(path: Path, rng: np.random.Generator, copies: int = 6) -> It
         lattice = entry["lattice"]
         structure = Structure.from_spacegroup(
             entry["spacegroup"],
-            Lattice.from_parameters(*(lattice[k] for k in ("a", "b", "c", "alpha", "beta", "gamma"))),
+            Lattice.from_parameters(
+                *(lattice[k] for k in ("a", "b", "c", "alpha", "beta", "gamma"))
+            ),
             [site["element"] for site in entry["sites"]],
             [site["xyz"] for site in entry["sites"]],
             tol=1e-3,

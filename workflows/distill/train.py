@@ -43,7 +43,9 @@ HUBER = 0.02
 """Huber width in eV/atom and eV/Å: strained frames must not drown the relaxed ones."""
 
 
-def read_frames(paths: list[Path], max_force_ev_ang: float = 15.0) -> tuple[list[Atoms], list[Atoms]]:
+def read_frames(
+    paths: list[Path], max_force_ev_ang: float = 15.0
+) -> tuple[list[Atoms], list[Atoms]]:
     """Labelled frames as (training, held out), split by host group."""
     train, held_out = [], []
     for path in paths:
@@ -54,7 +56,7 @@ def read_frames(paths: list[Path], max_force_ev_ang: float = 15.0) -> tuple[list
 
 
 def train(
-    labels: list[Path], out: Path, *, minutes: float, lr: float = 0.01, batch_atoms: int = 160
+    labels: list[Path], out: Path, *, minutes: float, lr: float = 0.006, batch_atoms: int = 64
 ) -> None:
     """Train for ``minutes`` in all, over as many runs as it takes.
 
@@ -76,10 +78,14 @@ def train(
         numbers = sorted(z for z, n in counts.items() if n >= 5)
     else:
         numbers = json.loads((out / "config.json").read_text())["atomic_numbers"]
-    frames, held_out = ([f for f in x if set(f.numbers) <= set(numbers)] for x in (frames, held_out))
-    log.info("%d training frames, %d held out, %d elements", len(frames), len(held_out), len(numbers))
+    frames, held_out = (
+        [f for f in x if set(f.numbers) <= set(numbers)] for x in (frames, held_out)
+    )
+    log.info(
+        "%d training frames, %d held out, %d elements", len(frames), len(held_out), len(numbers)
+    )
     data = [to_data(frame, numbers) for frame in frames]
-    check = [to_data(frame, numbers) for frame in held_out[:: max(1, len(held_out) // 200)]]
+    check = [to_data(frame, numbers) for frame in held_out[:: max(1, len(held_out) // 100)]]
     if state is None:
         neighbours = float(np.mean([d.edge_index.shape[1] / d.num_nodes for d in data]))
         config = {**ARCHITECTURE, "avg_num_neighbors": neighbours, "atomic_numbers": numbers}
@@ -119,7 +125,7 @@ def train(
                         average[name].lerp_(value, 1 - decay)
             losses.append(float(loss.detach()))
             elapsed, last = elapsed + time.monotonic() - last, time.monotonic()
-            if elapsed - saved > 180 or elapsed >= 60 * minutes:
+            if elapsed - saved > 240 or elapsed >= 60 * minutes:
                 state = {
                     "model": model.state_dict(),
                     "optimiser": optimiser.state_dict(),
@@ -130,7 +136,10 @@ def train(
                 torch.save(state, checkpoint_file)
                 student = build_model(json.loads((out / "config.json").read_text()))
                 student.load_state_dict(average)
-                save_file({k: v.contiguous().clone() for k, v in average.items()}, out / "model.safetensors")
+                save_file(
+                    {k: v.contiguous().clone() for k, v in average.items()},
+                    out / "model.safetensors",
+                )
                 errors = evaluate(student, check)
                 log.info(
                     "%.1f min, %d steps (%.1f epochs), lr %.1e, loss %.4f, held out: "

@@ -1,0 +1,213 @@
+"""The band driver, with ASE's effective-medium potential: fast, exact, symmetric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.emt import EMT
+
+from stores.documents import ModelRef
+from workflows.neb import NebFailure, NebSettings, NebStep, images_for, run_neb
+from workflows.neb_path import unwrapped
+
+
+class EmtEngine:
+    """Any ASE calculator as an engine, in a few lines."""
+
+    name = "emt"
+    level: Literal["mlip"] = "mlip"
+    shared = False
+    elements = None
+
+    def __init__(self, factory: Callable[[], Calculator] = EMT) -> None:
+        self.factory = factory
+
+    def identity(self) -> ModelRef:
+        return ModelRef(name="emt")
+
+    def calculator(self, folder=None) -> Calculator:
+        return self.factory()
+
+
+class EggBox(Calculator):
+    """Sinusoidal potential along x of height ``2 A`` that all atoms feel, stiff across."""
+
+    implemented_properties = ["energy", "forces"]
+    amplitude_ev, period_ang, stiffness = 0.25, 2.0, 2.0
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        x, across = atoms.positions[0, 0], atoms.positions[0, 1:]
+        wave = 2 * np.pi / self.period_ang
+        energy = self.amplitude_ev * (1 - np.cos(wave * x)) + 0.5 * self.stiffness * across @ across
+        forces = np.zeros((len(atoms), 3))
+        forces[0, 0] = -self.amplitude_ev * wave * np.sin(wave * x)
+        forces[0, 1:] = -self.stiffness * across
+        self.results = {"energy": float(energy), "forces": forces}
+
+
+def copper_vacancy() -> tuple[Atoms, Atoms]:
+    """A copper atom beside a vacancy, and in it."""
+    crystal = bulk("Cu", cubic=True, a=3.6).repeat(2)
+    vector = crystal.get_distance(0, 1, mic=True, vector=True)
+    del crystal[1]
+    final = crystal.copy()
+    final.positions[0] += vector
+    return crystal, final
+
+
+@pytest.fixture(scope="module")
+def copper():
+    return run_neb(*copper_vacancy(), EmtEngine(), NebSettings(fmax_ev_ang=0.01))
+
+
+def test_analytic_barrier_is_exact():
+    initial = Atoms("H2", positions=[[0.1, 0.2, 0], [5, 5, 5]], cell=[10, 10, 10], pbc=True)
+    final = initial.copy()
+    final.positions[0] = [1.9, 0, 0.2]
+    result = run_neb(initial, final, EmtEngine(EggBox), NebSettings(fmax_ev_ang=1e-3))
+    assert result.converged
+    assert result.barrier_ev == pytest.approx(2 * EggBox.amplitude_ev, abs=1e-4)
+    assert result.images[result.saddle_index].positions[0] == pytest.approx([1, 0, 0], abs=0.02)
+
+
+def test_copper_vacancy_saddle_is_a_first_order_saddle(copper):
+    # the mirror plane half way pins the saddle: relaxing within the plane is an independent route
+    initial, final = copper_vacancy()
+    half = copper.images[len(copper.images) // 2].copy()
+    half.calc = EMT()
+    assert copper.converged
+    assert np.linalg.norm(half.get_forces(), axis=1).max() < 0.01
+    assert half.get_potential_energy() - copper.images[0].get_potential_energy() == pytest.approx(
+        copper.barrier_ev, abs=1e-6
+    )
+    direction = (final.positions[0] - initial.positions[0]) / np.linalg.norm(
+        final.positions[0] - initial.positions[0]
+    )
+    energies = []
+    for step in (-0.1, 0.0, 0.1):
+        moved = half.copy()
+        moved.positions[0] += step * direction
+        moved.calc = EMT()
+        energies.append(moved.get_potential_energy())
+    assert energies[1] > max(energies[0], energies[2])
+
+
+def test_reversed_hop_swaps_forward_and_backward(copper):
+    initial, final = copper_vacancy()
+    back = run_neb(final, initial, EmtEngine(), NebSettings(fmax_ev_ang=0.01))
+    assert back.forward_ev == pytest.approx(copper.backward_ev, abs=2e-3)
+    assert back.backward_ev == pytest.approx(copper.forward_ev, abs=2e-3)
+
+
+def test_same_input_same_output(copper):
+    again = run_neb(*copper_vacancy(), EmtEngine(), NebSettings(fmax_ev_ang=0.01))
+    assert again.profile == copper.profile
+    assert again.force_calls == copper.force_calls
+
+
+def test_optimisers_agree(copper):
+    for optimiser in ("fire", "lbfgs", "ode"):
+        settings = NebSettings(fmax_ev_ang=0.01, optimiser=optimiser)
+        result = run_neb(*copper_vacancy(), EmtEngine(), settings)
+        assert result.barrier_ev == pytest.approx(copper.barrier_ev, abs=5e-3)
+
+
+def test_shared_calculator_gives_the_same(copper):
+    engine = EmtEngine()
+    engine.shared = True
+    result = run_neb(*copper_vacancy(), engine, NebSettings(fmax_ev_ang=0.01))
+    assert result.barrier_ev == pytest.approx(copper.barrier_ev, abs=1e-9)
+    assert result.force_calls == copper.force_calls
+
+
+def test_profile_and_counts_are_those_of_the_images(copper):
+    assert copper.profile.coordinate_ang[0] == 0
+    assert (np.diff(copper.profile.coordinate_ang) > 0).all()
+    assert max(copper.profile.energy_ev) == pytest.approx(copper.forward_ev, abs=1e-6)
+    assert len(copper.profile.energy_ev) == len(copper.images)
+    assert copper.span_ev >= copper.barrier_ev
+
+
+def test_progress_is_told_every_evaluation():
+    steps: list[NebStep] = []
+    result = run_neb(*copper_vacancy(), EmtEngine(), progress=steps.append)
+    assert {step.stage for step in steps} >= {"initial end", "final end", "climbing band"}
+    assert steps[-1].force_calls == result.force_calls
+    assert "fmax" in str(steps[-1])
+
+
+def test_guess_saves_force_calls(copper):
+    warm = run_neb(
+        *copper_vacancy(), EmtEngine(), NebSettings(fmax_ev_ang=0.01), guess=copper.images
+    )
+    assert warm.barrier_ev == pytest.approx(copper.barrier_ev, abs=2e-3)
+    assert warm.force_calls < copper.force_calls
+
+
+def test_images_follow_the_path_length():
+    first = Atoms("H", positions=[[0, 0, 0]], cell=[9, 9, 9], pbc=True)
+    last = first.copy()
+    for length, expected in ((2.0, 3), (3.2, 3), (3.3, 4), (5.0, 6)):
+        last.positions[0, 0] = length
+        assert images_for(first, last, 0.8) == expected
+
+
+def test_hop_of_half_a_cell_keeps_its_direction():
+    # both directions are equally short: the path given must win over the minimum image
+    first = Atoms("HHe", positions=[[0, 0, 0], [0.2, 4, 4]], cell=[8, 8, 8], pbc=True)
+    last = first.copy()
+    last.positions[0, 0] = -4.0
+    last.positions[1, 0] = 8.2  # the host atom wrapped the other way
+    moved = unwrapped(first, last)
+    assert moved.positions[0, 0] < -3
+    assert moved.positions[1, 0] == pytest.approx(0.2)
+
+
+def test_ion_that_falls_back_is_refused():
+    class Slope(EggBox):
+        period_ang = 4.0  # the final position of the hop is a maximum
+
+    initial = Atoms("H2", positions=[[0, 0, 0], [5, 5, 5]], cell=[10, 10, 10], pbc=True)
+    final = initial.copy()
+    final.positions[0, 0] = 1.9
+    with pytest.raises(NebFailure, match="left its site") as caught:
+        run_neb(initial, final, EmtEngine(Slope))
+    assert caught.value.kind == "endpoint_left_site"
+    assert caught.value.images
+
+
+def test_spent_budget_gives_a_bracket():
+    initial, final = copper_vacancy()
+    rng = np.random.default_rng(0)
+    guess = run_neb(initial, final, EmtEngine()).images
+    for image in guess[1:-1]:
+        image.positions += rng.normal(0, 0.15, image.positions.shape)
+    with pytest.raises(NebFailure) as caught:
+        run_neb(initial, final, EmtEngine(), NebSettings(max_force_calls=20), guess=guess)
+    assert caught.value.kind == "band_not_converged"
+    low, high = caught.value.bracket_ev
+    assert 0 <= low <= 0.776 <= high
+    assert caught.value.force_calls <= 20
+
+
+def test_unlike_ends_are_refused():
+    initial, final = copper_vacancy()
+    final.symbols[3] = "Ag"
+    with pytest.raises(NebFailure, match="species differ") as caught:
+        run_neb(initial, final, EmtEngine())
+    assert caught.value.kind == "ends_do_not_match"
+
+
+def test_unknown_element_is_refused_before_work():
+    engine = EmtEngine()
+    engine.elements = ["Ag"]
+    with pytest.raises(NebFailure, match="Cu") as caught:
+        run_neb(*copper_vacancy(), engine)
+    assert caught.value.force_calls == 0

@@ -1,0 +1,130 @@
+"""Optimisers of ends and bands, one over all images of a band.
+
+The default is a limited-memory BFGS (Nocedal, Math. Comput. 35, 773 (1980)) without line search,
+as found best for bands by Sheppard, Terrell and Henkelman, J. Chem. Phys. 128, 134106 (2008).
+ASE's own keeps pairs of negative curvature and so walks up to maxima and saddles; here they are
+left out (cautious updates: Li and Fukushima, SIAM J. Optim. 11, 1054 (2001)).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+from ase.mep import NEB
+from ase.mep.neb import NEBOptimizer
+from ase.optimize import FIRE
+
+Forces = Callable[[np.ndarray], np.ndarray]
+"""Positions, shape (n, 3) in Å, to forces, shape (n, 3) in eV/Å."""
+
+
+def lbfgs(
+    forces_of: Forces,
+    positions: np.ndarray,
+    *,
+    fmax_ev_ang: float,
+    max_steps: int,
+    max_step_ang: float = 0.15,
+    curvature_ev_ang2: float = 40.0,
+    memory: int = 20,
+) -> bool:
+    """Walk down until no atom feels more than ``fmax_ev_ang``.
+
+    Parameters
+    ----------
+    forces_of
+        Called once per step, for the last time at the final positions.
+    positions
+        Start, shape (n, 3).
+    max_step_ang
+        Longest displacement of an atom in one step.
+    curvature_ev_ang2
+        Curvature assumed before any is known.
+    memory
+        Pairs of steps and force changes kept.
+
+    Returns
+    -------
+    bool
+        Whether the forces are small enough.
+    """
+    pairs: deque[tuple[np.ndarray, np.ndarray, float]] = deque(maxlen=memory)
+    x, f = positions.copy(), forces_of(positions)
+    for _ in range(max_steps):
+        if largest(f) <= fmax_ev_ang:
+            return True
+        step = _newton_step(f, pairs, curvature_ev_ang2)
+        if np.vdot(step, f) <= 0.0:
+            pairs.clear()
+            step = f / curvature_ev_ang2
+        step *= min(1.0, max_step_ang / largest(step))
+        new = x + step
+        new_forces = forces_of(new)
+        change = f - new_forces
+        curvature = float(np.vdot(step, change))
+        if curvature > 1e-3 * float(np.vdot(step, step)):
+            pairs.append((step, change, 1.0 / curvature))
+        x, f = new, new_forces
+    return bool(largest(f) <= fmax_ev_ang)
+
+
+def _newton_step(
+    forces: np.ndarray,
+    pairs: deque[tuple[np.ndarray, np.ndarray, float]],
+    curvature_ev_ang2: float,
+) -> np.ndarray:
+    """Two-loop recursion: the inverse Hessian that the pairs imply, times the forces."""
+    q, weights = forces.copy(), []
+    for step, change, rho in reversed(pairs):
+        weight = rho * float(np.vdot(step, q))
+        weights.append(weight)
+        q -= weight * change
+    if pairs:
+        _, change, rho = pairs[-1]
+        # no softer than 5 eV/Å²: a long first step along a floppy mode leaves the valley
+        q *= min(1.0 / (rho * float(np.vdot(change, change))), 0.2)
+    else:
+        q /= curvature_ev_ang2
+    for (step, change, rho), weight in zip(pairs, reversed(weights), strict=True):
+        q += step * (weight - rho * float(np.vdot(change, q)))
+    return q
+
+
+def largest(vectors: np.ndarray) -> float:
+    """Length of the longest row of an (n, 3) array."""
+    return float(np.linalg.norm(vectors, axis=1).max())
+
+
+def band_lbfgs(band: NEB, fmax_ev_ang: float, max_steps: int) -> bool:
+    """:func:`lbfgs` over all movable images of a band."""
+
+    def forces_of(positions: np.ndarray) -> np.ndarray:
+        band.set_positions(positions)
+        return band.get_forces()
+
+    return lbfgs(
+        forces_of,
+        band.get_positions(),
+        fmax_ev_ang=fmax_ev_ang,
+        max_steps=max_steps,
+        max_step_ang=0.1,
+    )
+
+
+def band_fire(band: NEB, fmax_ev_ang: float, max_steps: int) -> bool:
+    """ASE's FIRE (Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006)) over the whole band."""
+    return bool(FIRE(band, logfile=None).run(fmax=fmax_ev_ang, steps=max_steps))
+
+
+def band_ode(band: NEB, fmax_ev_ang: float, max_steps: int) -> bool:
+    """ASE's adaptive ODE solver (Makri, Ortner and Kermode, J. Chem. Phys. 150, 094109 (2019))."""
+    return bool(NEBOptimizer(band, logfile=None).run(fmax=fmax_ev_ang, steps=max_steps))
+
+
+BAND_OPTIMISERS: dict[str, Callable[[NEB, float, int], bool]] = {
+    "lbfgs": band_lbfgs,
+    "fire": band_fire,
+    "ode": band_ode,
+}

@@ -51,7 +51,7 @@ INDEXES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("last_updated",),
     ),
     "ranked": (("rank",), ("barrier_ev", "candidate_id"), ("material_id",), ("last_updated",)),
-    "runs": (("run_id",),),
+    "runs": (("run_id",), ("of", "number"), ("kind",)),
     "outputs": (("uuid", "index"),),
 }
 """Collection → compound indexes, chosen for the queries of :mod:`stores.queries`."""

@@ -203,12 +203,13 @@ class SqliteCollection:
         condition = self._compile(criteria)
         order = list(sort or [])
         ordered = all(path in self._paths and not self._has_member(path) for path, _ in order)
-        clause = ", ".join(f"{_quote(p)} {'DESC' if o < 0 else 'ASC'}" for p, o in order)
+        clause = [f"{_quote(p)} {'DESC' if o < 0 else 'ASC'}" for p, o in order if ordered]
         fields = _fields(projection)
         covered = self._covered(fields) if condition.exact and ordered else []
-        sql = f"SELECT {', '.join(['id', *map(_quote, covered)])} FROM {self._keys} WHERE {condition.sql}"
-        if ordered and order:
-            sql += f" ORDER BY {clause}, id"
+        sql = (
+            f"SELECT {', '.join(['id', *map(_quote, covered)])} FROM {self._keys} "
+            f"WHERE {condition.sql} ORDER BY {', '.join([*clause, 'id'])}"
+        )
         if paged := condition.exact and ordered:
             sql += f" LIMIT {limit or -1} OFFSET {skip}"
         selected = self.database.connection.execute(sql, condition.params).fetchall()

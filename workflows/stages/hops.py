@@ -12,7 +12,7 @@ from stores.documents import CandidateDoc, Failure, Provenance
 from stores.hashing import content_hash
 from stores.screen_store import open_store
 from workflows.batches import batched
-from workflows.hops import RECIPE_VERSION, distinct_hops
+from workflows.hops import RECIPE_VERSION, distinct_hops, to_doc
 from workflows.pool import Report, available_processes, map_processes
 from workflows.progress import Progress
 from workflows.provenance import provenance
@@ -89,7 +89,7 @@ def enumerate_chunk(chunk: HostChunk, report: Report) -> tuple[int, int]:
             else:
                 # Hops first: a host that is marked done has them all.
                 store.put(
-                    hop.to_doc(candidate, chunk.options.mode, chunk.origin) for hop in found.hops
+                    to_doc(hop, candidate, chunk.options.mode, chunk.origin) for hop in found.hops
                 )
                 done |= {"hops_status": "done", "dimension": found.dimension}
                 hops += len(found.hops)

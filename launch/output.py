@@ -8,14 +8,12 @@ process's file descriptors 1 and 2 lead elsewhere while libraries work (:func:`d
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import json
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -121,14 +119,9 @@ def print_json(content: Any) -> None:
     print(json.dumps(content, indent=2, ensure_ascii=False), file=streams().out, flush=True)
 
 
-def print_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Print comma-separated values; nested values as JSON."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_cell(row.get(name)) for name in columns])
-    print(text.getvalue(), end="", file=streams().out, flush=True)
+def print_text(text: str) -> None:
+    """Print a result that is text already."""
+    print(text.rstrip("\n"), file=streams().out, flush=True)
 
 
 def print_rich(*items: RenderableType, error: bool = False) -> None:
@@ -138,7 +131,8 @@ def print_rich(*items: RenderableType, error: bool = False) -> None:
     target = streams().err if error else streams().out
     # A pipe has no width of its own: do not fold tables that go into a file.
     width = None if target.isatty() else 120
-    console = Console(file=target, width=width, highlight=False)
+    # Messages of libraries may hold brackets: no markup, styles are objects.
+    console = Console(file=target, width=width, highlight=False, markup=False)
     for item in items:
         console.print(item)
 
@@ -152,7 +146,3 @@ def table(*headings: str, title: str | None = None, left: Sequence[str] = ()) ->
     for heading in headings:
         made.add_column(heading, justify="left" if heading in left else "right", no_wrap=True)
     return made
-
-
-def _cell(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, (dict, list, tuple)) else value

@@ -45,6 +45,11 @@ class RunLog:
         self.about = about or {}
 
     @property
+    def begun(self) -> bool:
+        """Whether there is a flow to go on with."""
+        return self._get(self.run_id) is not None
+
+    @property
     def finished(self) -> bool:
         """Whether the last pass found nothing left to do."""
         doc = self._get(self.run_id)
@@ -116,23 +121,21 @@ class RunLog:
 
     def _put(self, key: str, **fields: Any) -> None:
         # MongoStore.update replaces whole documents; a field at a time keeps the flow in place.
-        self.runs._collection.update_one(  # type: ignore[attr-defined]
+        self.runs._collection.update_one(
             {"run_id": key}, {"$set": {"run_id": key, **fields}}, upsert=True
         )
 
 
 def all_runs(runs: Store) -> Iterator[dict[str, Any]]:
     """Yield the runs of a store without their flows, the latest first."""
-    fields = ["run_id", "name", "screen_id", "spec", "spec_file", "started_at", "finished_at"]
+    fields = ["run_id", "name", "screen_id", "spec_file", "folder", "started_at", "finished_at"]
     yield from runs.query({"kind": "run"}, properties=fields, sort={"started_at": -1})
 
 
 def jobs_of(runs: Store, run_id: str) -> list[dict[str, Any]]:
     """Return the jobs of a run in the order of their start, without their responses."""
     fields = ["name", "number", "state", "folder", "error", "started_at", "ended_at"]
-    return list(
-        runs.query({"kind": "job", "of": run_id}, properties=fields, sort={"number": 1})
-    )
+    return list(runs.query({"kind": "job", "of": run_id}, properties=fields, sort={"number": 1}))
 
 
 def forget(runs: Store) -> None:

@@ -12,9 +12,7 @@ its response. A job counts as finished when its response is there, with the jobs
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 import re
 import time
 import traceback
@@ -26,6 +24,7 @@ from typing import Any
 from jobflow import CURRENT_JOB, Flow, Job, JobStore, Response, run_locally
 from monty.json import MontyDecoder, MontyEncoder
 
+from launch.lock import only_run
 from launch.output import diverted
 from launch.run_log import RunLog
 from stores.errors import BadInput
@@ -128,14 +127,14 @@ class _Run:
             job.run = self._remembering(job)  # type: ignore[method-assign]
 
     def _remembering(self, job: Job) -> Callable[..., Response]:
-        def run(store: JobStore, job_dir: Path | None = None) -> Response:
+        def run(store: JobStore) -> Response:
             number = self.log.number(job.uuid, job.index)
             folder = self.jobs_folder / f"{number:03d}_{_slug(job.name)}_{job.uuid[:8]}"
             try:
                 saved = self.log.response(job.uuid, job.index)
                 if saved is None:
                     self.log.job_started(job.uuid, job.index, job.name, number, folder)
-                    saved = self._execute(job, store, job_dir, folder)
+                    saved = self._execute(job, store, folder)
                     self.log.job_finished(job.uuid, job.index, saved)
                     self.outcome.ran += 1
                 else:
@@ -153,61 +152,18 @@ class _Run:
 
         return run
 
-    def _execute(self, job: Job, store: JobStore, job_dir: Path | None, folder: Path) -> str:
+    def _execute(self, job: Job, store: JobStore, folder: Path) -> str:
         """Run a job in its folder; return what is to be remembered of its response."""
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "job.log").open("a", encoding="utf-8") as chatter:
             try:
                 with Progress(job.name).track(), diverted(chatter), contextlib.chdir(folder):
-                    return _encode(Job.run(job, store=store, job_dir=job_dir))
+                    return _encode(Job.run(job, store=store))
             except Exception:
                 traceback.print_exc(file=chatter)
                 raise
             finally:
                 CURRENT_JOB.reset()
-
-
-@contextlib.contextmanager
-def only_run(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; the system lets go of it however the process ends.
-
-    Raises
-    ------
-    BadInput
-        Another process holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    # A lock on an open file, not the existence of one: nothing to clean up after a kill.
-    descriptor = os.open(folder / "run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
-            raise BadInput(
-                f"{folder}: another run is at work here (process {holder}); "
-                "wait for its end or stop it, then type the same again"
-            ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def is_running(folder: Path) -> bool:
-    """Say whether a process holds the folder at this moment."""
-    try:
-        descriptor = os.open(folder / "run.lock", os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def _jobs(flow: Flow | Job) -> Iterator[Job]:

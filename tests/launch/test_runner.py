@@ -16,15 +16,25 @@ from jobflow import Flow, run_locally
 from jobflow.core.store import JobStore
 from maggma.stores import MemoryStore
 
+from launch.lock import is_running, only_run
 from launch.run_log import RunLog, jobs_of
-from launch.runner import is_running, only_run, run_flow
 from stores.errors import BadInput
 from stores.screen_store import open_store
 
 JOBS = 11  # the ten below and the one with which jobflow hands on what replaced 'fan'
 EXECUTIONS = Counter(
-    ["number 1", "fan 3", "number 100", "number 101", "number 102", "add 100+101+102"]
-    + ["aside 40", "number 41", "number 42", "add 1+303+40"]
+    [
+        "number 1",
+        "fan 3",
+        "number 100",
+        "number 101",
+        "number 102",
+        "add 100+101+102",
+        "aside 40",
+        "number 41",
+        "number 42",
+        "add 1+303+40",
+    ]
 )
 
 
@@ -152,7 +162,7 @@ def test_twenty_kills_change_nothing(tmp_path, notes):
         before = notes.read_text().splitlines() if notes.exists() else []
         process = _start(folder, pause_s=0.15)
         # Count from the first sign of life: most of a start is Python's imports.
-        _wait_until(lambda: is_running(folder) or process.poll() is not None)
+        _wait_until(lambda: is_running(folder))
         time.sleep(chance.uniform(0, 0.5))
         if process.poll() is not None:
             break

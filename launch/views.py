@@ -1,0 +1,224 @@
+"""Results as tables that a person likes to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from launch.output import table
+from launch.profile_plot import draw_profile
+
+if TYPE_CHECKING:
+    from stores.documents import BarrierDoc, RankedDoc
+    from stores.queries import FailureGroup, HopView, MaterialView, Summary
+
+LEVEL_TITLES = {"band": "band model", "mlip": "MACE-NEB", "dft": "DFT-NEB"}
+
+
+def level_title(level: str, label: str | None = None) -> str:
+    """Name a level for people, with the warning that belongs to the number."""
+    return LEVEL_TITLES[level] + (f" ({label})" if label else "")
+
+
+def interval(bounds: Sequence[float] | None) -> str:
+    """Write a 90 % interval in eV."""
+    return f"{bounds[0]:.2f} … {bounds[1]:.2f}" if bounds else "–"
+
+
+def rank_table(docs: Sequence[RankedDoc]) -> Any:
+    """Return the ranking as a table."""
+    temperatures = {doc.temperature_k for doc in docs}
+    at = f" {temperatures.pop():g} K" if len(temperatures) == 1 else ""
+    made = table(
+        "#", "material", "formula", "ion", "barrier / eV", "90 % interval", "rests on",
+        "dim.", f"D{at} / cm²/s", "note",
+        left=("material", "formula", "ion", "rests on", "note"),
+    )  # fmt: skip
+    for doc in docs:
+        made.add_row(
+            str(doc.rank),
+            doc.material_id,
+            doc.formula,
+            doc.working_ion,
+            f"{doc.barrier_ev:.3f}",
+            interval(doc.interval_90_ev),
+            level_title(doc.level, doc.label),
+            f"{doc.dimension}D",
+            f"{doc.diffusivity_cm2_s:.1e}",
+            "levels disagree" if doc.levels_disagree else "",
+        )
+    return made
+
+
+def funnel_table(summary: Summary) -> Any:
+    """Return how many came through each stage, and what fell where."""
+    made = table("stage", "done", "failed", "waiting", "what fell", left=("stage", "what fell"))
+    names = {
+        "candidates": "candidates",
+        "hops": "hosts with hops",
+        "ranked": "ranked materials",
+        **LEVEL_TITLES,
+    }
+    kinds: dict[str, list[str]] = {}
+    for group in summary.failures:
+        kinds.setdefault(group.stage, []).append(f"{group.count} {group.kind}")
+    for stage in summary.stages:
+        fell = kinds.get(stage.stage, [])
+        if stage.stage == "candidates":
+            fell = [f"{count} by {name}" for name, count in summary.rejected.items()] + fell
+        made.add_row(
+            names.get(stage.stage, stage.stage),
+            str(stage.done),
+            str(stage.failed),
+            "" if stage.waiting is None else str(stage.waiting),
+            ", ".join(fell),
+        )
+    return made
+
+
+def failure_lines(groups: Iterable[FailureGroup]) -> list[str]:
+    """Say of each kind of failure how often, why, and where to look."""
+    lines = []
+    for group in groups:
+        where = f"; look into {group.example.folder}" if group.example.folder else ""
+        lines.append(
+            f"{group.stage}: {group.count} × {group.kind}, "
+            f"e.g. {group.example_id}: {group.example.message}{where}"
+        )
+    return lines
+
+
+def material_views(view: MaterialView) -> list[Any]:
+    """Return what is known of a material: limits, hops, profile of the limiting hop."""
+    doc = view.candidate
+    items: list[Any] = [f"{doc.formula}  {doc.candidate_id}  from {doc.source}"]
+    if doc.reference:
+        items.append(f"reference: {doc.reference}")
+    if doc.error:
+        items.append(f"{doc.status}: {doc.error.kind}: {doc.error.message}")
+    limiting = None
+    if view.ranked:
+        items.append(_limits(view.ranked))
+        limiting = view.ranked.limiting_hop_id
+    elif not doc.error:
+        items.append("not ranked")
+    if view.hops:
+        items.append(_hops(view.hops, limiting))
+    for hop in view.hops:
+        if hop.hop.hop_id == limiting and hop.best and hop.best.profile:
+            items += ["limiting hop: " + _title(hop.best), draw_profile(hop.best.profile)]
+    return items
+
+
+def hop_views(view: HopView) -> list[Any]:
+    """Return what is known of a hop: its estimates, and the profile of each."""
+    hop = view.hop
+    translation = " ".join(f"{n:+d}" for n in hop.translation)
+    items: list[Any] = [
+        f"hop {hop.hop_id} of {hop.candidate_id}: site {hop.sites[0]} to site "
+        f"{hop.sites[1]} at ({translation}), {hop.length_ang:.3f} Å, "
+        f"{hop.multiplicity} equivalent, {hop.mode}"
+    ]
+    made = table(
+        "level", "barrier / eV", "90 % interval", "forward", "backward", "atoms", "status",
+        left=("level", "status"),
+    )  # fmt: skip
+    for doc in view.estimates:
+        made.add_row(
+            level_title(doc.level, doc.label),
+            _ev(doc.barrier_ev),
+            interval(doc.interval_90_ev),
+            _ev(doc.forward_ev),
+            _ev(doc.backward_ev),
+            str(doc.num_atoms or ""),
+            _state(doc),
+        )
+    items.append(made)
+    for doc in view.estimates:
+        if doc.profile:
+            items += [_title(doc), draw_profile(doc.profile)]
+    return items
+
+
+def hop_table(hops: Sequence[dict[str, Any]]) -> Any:
+    """Return hops of one structure as the commands give them, with barriers if they have any."""
+    predicted = any("barrier_ev" in hop for hop in hops)
+    headings = ["hop", "length / Å", "equivalents", "sites", "translation"]
+    headings += ["barrier / eV", "90 % interval", "note"] if predicted else []
+    made = table(*headings, left=("hop", "note"))
+    for hop in hops:
+        row = [
+            hop["hop_id"],
+            f"{hop['length_ang']:.3f}",
+            str(hop["multiplicity"]),
+            "{} → {}".format(*hop["sites"]),
+            " ".join(map(str, hop["translation"])),
+        ]
+        if predicted:
+            row += [_ev(hop["barrier_ev"]), interval(hop["interval_90_ev"])]
+            row.append(hop["error"] or ("" if hop["in_domain"] else "unlike the training set"))
+        made.add_row(*row)
+    return made
+
+
+def _limits(ranked: RankedDoc) -> Any:
+    made = table(
+        "limit in", "barrier / eV", "90 % interval", "rests on", "hop",
+        title=f"rank {ranked.rank}", left=("limit in", "rests on", "hop"),
+    )  # fmt: skip
+    for limit in ranked.limits.values():
+        made.add_row(
+            f"{limit.dimension}D",
+            f"{limit.barrier_ev:.3f}",
+            interval(limit.interval_90_ev),
+            level_title(limit.level, limit.label),
+            limit.limiting_hop_id,
+        )
+    return made
+
+
+def _hops(hops: Sequence[HopView], limiting: str | None) -> Any:
+    levels = [
+        level for level in LEVEL_TITLES if any(e.level == level for h in hops for e in h.estimates)
+    ]
+    made = table(
+        "hop", "length / Å", "equivalents", "reaches", *(LEVEL_TITLES[n] for n in levels), "",
+        left=("hop", ""),
+    )  # fmt: skip
+    for view in hops:
+        cells = []
+        for level in levels:
+            docs = [doc for doc in view.estimates if doc.level == level]
+            cells.append(" / ".join(_estimate(doc) for doc in docs) or "–")
+        made.add_row(
+            view.hop.hop_id,
+            f"{view.hop.length_ang:.3f}",
+            str(view.hop.multiplicity),
+            f"{view.hop.dimension}D",
+            *cells,
+            "◄ limits" if view.hop.hop_id == limiting else "",
+        )
+    return made
+
+
+def _estimate(doc: BarrierDoc) -> str:
+    if doc.barrier_ev is None:
+        return doc.error.kind if doc.error else doc.status
+    return f"{doc.barrier_ev:.3f}" + (f" ({doc.label})" if doc.label else "")
+
+
+def _state(doc: BarrierDoc) -> str:
+    if doc.error:
+        return f"{doc.status}: {doc.error.kind}"
+    notes = list(doc.warnings) + ([] if doc.in_domain else ["unlike the training set"])
+    return "; ".join([doc.status, *notes])
+
+
+def _title(doc: BarrierDoc) -> str:
+    model = doc.provenance.model
+    name = f" with {model.name}" if model else ""
+    return f"{level_title(doc.level, doc.label)}{name}, hop {doc.hop_id}"
+
+
+def _ev(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

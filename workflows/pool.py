@@ -82,6 +82,8 @@ def map_processes(
             for future in pending:
                 future.cancel()
             raise
+    # The workers have ended and flushed what they had still to say.
+    _drain(reports, on_report)
 
 
 def _start_worker(reports: Any) -> None:

@@ -1,8 +1,8 @@
-"""Bands and end points: one hop in a supercell that is large enough.
+"""Bands and end points: a hop drawn into a supercell.
 
-A band is the host with the moving ion drawn at five places of its straight path at once, as in
-the training data (arXiv:2508.06459); end points are the two ordinary structures that a nudged
-elastic band joins.
+The supercell keeps the moving ion away from its images, and holds both ends of the hop as
+distinct sites whose straight connection is the shortest one. A *band* shows the ion at five
+places at once, as the band model has learned it; *end points* show it at either end.
 """
 
 from __future__ import annotations
@@ -10,251 +10,293 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import product
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
 import spglib
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import Element, Lattice, Structure
+from pymatgen.util.coord import lattice_points_in_supercell
 
 from em_model.data import Band
-from workflows.hops import Hop, Mode
-from workflows.hosts import SYMPREC_ANG, spglib_cell
+from workflows.hops import Hop
+from workflows.hosts import SYMPREC_ANG, Unfit, spglib_call
 
-
-class TooLarge(ValueError):
-    """No supercell within the limits of the recipe."""
+Mode = Literal["vacancy", "dilute"]
 
 
 @dataclass(frozen=True)
 class SupercellRecipe:
-    """How large a supercell a hop is computed in.
+    """What a supercell must be like; the smallest one that is so gets taken.
 
     Attributes
     ----------
     min_length_ang
-        Shortest lattice vector: the moving ion's distance to its images.
+        Least length of a lattice vector (``minimal``: of any): the ion's distance to its images.
     min_height_ang
-        Shortest distance between opposite faces.
+        Least distance between opposite faces.
     min_atoms, max_atoms
-        Size of the host's supercell before the moving ion is taken out.
-    cell
-        What is multiplied: the conventional cell, as in the training data, or the primitive one,
-        where a supercell must be as small as possible.
+        Bounds of the number of host atoms.
+    minimal
+        Look at every supercell of the primitive cell rather than at diagonal ones of the
+        conventional cell: a fraction of the atoms, for demanding methods.
+
+    Notes
+    -----
+    The defaults reproduce the atom counts of the published bands of Devi, Balasubramanian,
+    Butler and Sai Gautam (arXiv 2508.06459).
     """
 
     min_length_ang: float = 8.0
     min_height_ang: float = 7.0
     min_atoms: int = 40
     max_atoms: int = 200
-    cell: Literal["conventional", "primitive"] = "conventional"
+    minimal: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the recipe for a document."""
+        """Return the recipe as it goes into settings and ids."""
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class HopCell:
-    """A hop placed in a supercell of its host.
-
-    Attributes
-    ----------
-    lattice
-        Of the supercell.
-    ion
-        Element symbol of the moving ion.
-    start_cart, end_cart
-        Ends of the path, Å, unwrapped: joined by the straight line between them.
-    species, cart_coords
-        Everything else: the supercell without the ions of both end sites.
-    """
-
-    lattice: Lattice
-    ion: str
-    start_cart: np.ndarray
-    end_cart: np.ndarray
-    species: tuple[str, ...]
-    cart_coords: np.ndarray
-
-    @property
-    def num_atoms(self) -> int:
-        """Atoms of an end point: the rest and the moving ion."""
-        return len(self.species) + 1
-
-    def structure(self, fraction: float) -> Structure:
-        """Return the structure with the ion, listed first, at a fraction of its path."""
-        ion = self.start_cart + fraction * (self.end_cart - self.start_cart)
-        return Structure(
-            self.lattice,
-            [self.ion, *self.species],
-            np.vstack([ion, self.cart_coords]),
-            coords_are_cartesian=True,
-        )
-
-
 def build_band(
-    host: Structure, hop: Hop, recipe: SupercellRecipe, mode: Mode = "vacancy", *, id: str = ""
+    host: Structure,
+    hop: Hop,
+    recipe: SupercellRecipe | None = None,
+    mode: Mode = "vacancy",
+    *,
+    images: int = 3,
 ) -> Band:
-    """Return the five-site band of a hop for the band model.
+    """Draw a hop as a band: the path's sites first, then the host without the two end ions.
 
     Parameters
     ----------
     host
-        Primitive cell that the hop's indices refer to.
+        Prepared host that the hop's sites refer to.
     hop
-        One of its distinct hops.
+        The hop.
     recipe
-        How large the supercell must be.
+        Supercell wanted; left out: that of the published bands.
     mode
-        Other working ions stay (``vacancy``) or leave (``dilute``).
-    id
-        Identifier of the band.
+        ``vacancy``: the other working ions stay; ``dilute``: they leave.
+    images
+        Linear interpolations between the ends.
+
+    Returns
+    -------
+    Band
+        ``images`` + 2 collinear, evenly spaced, unwrapped path sites, then the host.
 
     Raises
     ------
-    TooLarge
-        No supercell is within the recipe's limits.
+    Unfit
+        No supercell within the recipe's bounds holds the hop.
     """
-    cell = place_hop(host, hop, recipe, mode)
-    path = np.linspace(cell.start_cart, cell.end_cart, 5)
-    cart = np.vstack([path, cell.cart_coords])
+    lattice, species, coords, start, end = _drawn(host, hop, recipe or SupercellRecipe(), mode)
+    ion = host[hop.sites[0]].specie.symbol
+    path = start + np.linspace(0.0, 1.0, images + 2)[:, None] * (end - start)
+    name = "-".join(str(number) for number in (*hop.sites, *hop.translation))
     return Band(
-        id=id,
-        working_ion=cell.ion,
-        lattice=cell.lattice.matrix,
-        species=(*[cell.ion] * 5, *cell.species),
-        frac_coords=cell.lattice.get_fractional_coords(cart),
+        id=f"{host.composition.reduced_formula}:{name}",
+        working_ion=ion,
+        lattice=lattice,
+        species=(ion,) * len(path) + species,
+        frac_coords=np.concatenate([path, coords]),
+        band_sites=tuple(range(len(path))),
         host=host.composition.reduced_formula,
     )
 
 
 def build_endpoints(
-    host: Structure, hop: Hop, recipe: SupercellRecipe, mode: Mode = "vacancy"
+    host: Structure,
+    hop: Hop,
+    recipe: SupercellRecipe | None = None,
+    mode: Mode = "vacancy",
 ) -> tuple[Structure, Structure]:
-    """Return the two ends of a hop: same cell, same order of sites, the moving ion first.
+    """Draw the two ends of a hop, atom for atom in the same order, the moving ion first.
 
-    The final position of the ion may lie outside the cell, so that the straight line between
-    the ends is the hop. Parameters and errors as :func:`build_band`.
+    The path is unwrapped: interpolate the coordinates as they stand.
+
+    Raises
+    ------
+    Unfit
+        No supercell within the recipe's bounds holds the hop.
     """
-    cell = place_hop(host, hop, recipe, mode)
-    return cell.structure(0.0), cell.structure(1.0)
+    lattice, species, coords, start, end = _drawn(host, hop, recipe or SupercellRecipe(), mode)
+    symbols = (host[hop.sites[0]].specie.symbol, *species)
+    initial, final = (
+        Structure(Lattice(lattice), symbols, np.vstack([ion, coords])) for ion in (start, end)
+    )
+    return initial, final
 
 
 def supercell_size(
     host: Structure, hop: Hop, recipe: SupercellRecipe, mode: Mode = "vacancy"
 ) -> int | None:
-    """Return the number of atoms of a hop's end points, None where no supercell will do."""
+    """Count the atoms of the hop's end points, or None where no supercell holds it."""
     try:
-        return place_hop(host, hop, recipe, mode).num_atoms
-    except TooLarge:
+        cells = round(abs(float(np.linalg.det(find_supercell(host, hop, recipe)))))
+    except Unfit:
         return None
+    ion = host[hop.sites[0]].specie.symbol
+    ions = sum(site.specie.symbol == ion for site in host)
+    return cells * len(host) - 1 if mode == "vacancy" else cells * (len(host) - ions) + 1
 
 
-def place_hop(
-    host: Structure, hop: Hop, recipe: SupercellRecipe, mode: Mode = "vacancy"
-) -> HopCell:
-    """Put a hop into the smallest supercell that the recipe allows.
+def find_supercell(host: Structure, hop: Hop, recipe: SupercellRecipe) -> np.ndarray:
+    """Find the smallest supercell for a hop.
+
+    Returns
+    -------
+    ndarray of int, shape (3, 3)
+        Rows are the supercell's vectors in those of the host.
 
     Raises
     ------
-    TooLarge
-        No supercell is within the recipe's limits.
+    Unfit
+        None within the recipe's bounds holds the hop.
     """
+    matrix = host.lattice.matrix
+    step = _step(host, hop)
+    # Lattice vectors that would bring another image of the end nearer than the end itself.
+    shortcuts = _vectors_within(matrix, 2 * hop.length_ang)
+    shortcuts = shortcuts[np.linalg.norm(step + shortcuts @ matrix, axis=1) < hop.length_ang - 1e-3]
+    shapes = _minimal_shapes if recipe.minimal else _diagonal_shapes
+    for shape in shapes(host, recipe):
+        if not _contains_any(shape, shortcuts):
+            return shape
+    raise Unfit(
+        "no_supercell",
+        f"no supercell of {host.composition.reduced_formula} with {recipe.min_atoms} to "
+        f"{recipe.max_atoms} atoms and vectors of {recipe.min_length_ang:g} Å holds the hop of "
+        f"{hop.length_ang:.2f} Å; raise max_atoms or lower min_supercell",
+    )
+
+
+def _drawn(
+    host: Structure, hop: Hop, recipe: SupercellRecipe, mode: Mode
+) -> tuple[np.ndarray, tuple[str, ...], np.ndarray, np.ndarray, np.ndarray]:
+    """Return lattice, species and coordinates of the rest, and both ends, in the supercell."""
+    shape = find_supercell(host, hop, recipe)
+    to_supercell = np.linalg.inv(shape)
+    points = lattice_points_in_supercell(shape) @ shape
     i, j = hop.sites
-    start = host[i].coords
-    vector = host[j].coords + host.lattice.get_cartesian_coords(hop.translation) - start
-    lattice = Lattice(_supercell_matrix(host, vector, recipe) @ host.lattice.matrix)
-    ion = host[i].specie.symbol
-    species, coords = _fill(host, lattice)
-    taken = [_site_at(coords, lattice, point) for point in (start, start + vector)]
-    assert taken[0] != taken[1]
-    keep = [
-        k
-        for k in range(len(species))
-        if k not in taken and not (mode == "dilute" and species[k] == ion)
-    ]
-    wrapped = coords[taken[0]]
-    return HopCell(
-        lattice=lattice,
-        ion=ion,
-        start_cart=wrapped,
-        end_cart=wrapped + vector,
-        species=tuple(species[k] for k in keep),
-        cart_coords=coords[keep],
-    )
+    start = host.frac_coords[i] @ to_supercell
+    end = (host.frac_coords[j] + hop.translation) @ to_supercell
+    shift = np.floor(start + 1e-9)
+    start, end = start - shift, end - shift
+    coords = (host.frac_coords[:, None] + points[None]).reshape(-1, 3) @ to_supercell
+    symbols = np.repeat([site.specie.symbol for site in host], len(points))
+    if mode == "dilute":
+        keep = symbols != host[i].specie.symbol
+    else:
+        keep = ~(_same_place(coords, start) | _same_place(coords, end))
+        if np.count_nonzero(~keep) != 2:
+            raise RuntimeError(f"{hop}: {np.count_nonzero(~keep)} sites lie at its two ends")
+    wrapped = coords[keep] % 1.0
+    wrapped[wrapped > 1.0 - 1e-9] = 0.0
+    return shape @ host.lattice.matrix, tuple(symbols[keep].tolist()), wrapped, start, end
 
 
-def _supercell_matrix(host: Structure, vector: np.ndarray, recipe: SupercellRecipe) -> np.ndarray:
-    """Return the integer matrix of the smallest supercell in which the hop is itself.
+def _diagonal_shapes(host: Structure, recipe: SupercellRecipe) -> Iterator[np.ndarray]:
+    """Yield diagonal supercells of the conventional cell by size, then any that are wide enough.
 
-    In a supercell that is too small the final site would be nearer by another image, and the
-    structure would hold another hop than the one meant.
+    The others come last, for hosts whose diagonal supercells are too large (a √3 × √3 cell of
+    a hexagonal host has three quarters of the atoms of 2 × 2).
     """
-    length = float(np.linalg.norm(vector))
-    base = _conventional(host) if recipe.cell == "conventional" else np.eye(3, dtype=int)
-    for matrix in _multiples(base, host, recipe):
-        lattice = matrix @ host.lattice.matrix
-        if min(np.linalg.norm(lattice, axis=1)) < recipe.min_length_ang - 1e-6:
-            continue
-        heights = abs(np.linalg.det(lattice)) * np.linalg.norm(np.linalg.inv(lattice), axis=0)
-        if heights.min() < recipe.min_height_ang - 1e-6:
-            continue
-        images = vector + np.array(list(product((-1, 0, 1), repeat=3))) @ lattice
-        if np.linalg.norm(images, axis=1).min() < length - 1e-3:
-            continue
-        return matrix
-    raise TooLarge(
-        f"no supercell of {host.composition.reduced_formula} with vectors of at least "
-        f"{recipe.min_length_ang:g} Å has at most {recipe.max_atoms} atoms; raise max_atoms or "
-        "lower min_supercell"
+    basis = _conventional(host)
+    atoms = len(host) * round(abs(float(np.linalg.det(basis))))
+    vectors = basis @ host.lattice.matrix
+    # A vector's length and its height grow with its own multiple alone: there is a least one.
+    wanted = np.maximum(
+        recipe.min_length_ang / np.linalg.norm(vectors, axis=1),
+        recipe.min_height_ang / _heights(vectors),
     )
-
-
-def _multiples(
-    base: np.ndarray, host: Structure, recipe: SupercellRecipe
-) -> Iterator[np.ndarray]:
-    """Yield diagonal multiples of a cell by rising size, the most even ones first."""
-    atoms = round(abs(np.linalg.det(base))) * len(host)
+    least = np.maximum(np.ceil(wanted - 1e-6).astype(int), 1).tolist()
     most = recipe.max_atoms // atoms
-    lengths = np.linalg.norm(base @ host.lattice.matrix, axis=1)
     found = []
-    for a in range(1, most + 1):
-        for b in range(1, most // a + 1):
-            for c in range(1, most // (a * b) + 1):
-                size = a * b * c * atoms
-                if size >= recipe.min_atoms:
-                    spread = float(np.ptp(lengths * (a, b, c)).round(6))
-                    found.append((size, spread, (a, b, c)))
-    for _, _, multiple in sorted(found):
-        yield np.diag(multiple) @ base
+    for multiples in product(*(range(n, most * n // prod(least) + 1) for n in least)):
+        cells = prod(multiples)
+        if recipe.min_atoms <= cells * atoms <= recipe.max_atoms:
+            height = float((_heights(vectors) * multiples).min())
+            found.append((cells, -round(height, 3), multiples))
+    for _, _, multiples in sorted(found):
+        yield np.diag(multiples) @ basis
+    yield from _minimal_shapes(host, recipe)
+
+
+def _minimal_shapes(host: Structure, recipe: SupercellRecipe) -> Iterator[np.ndarray]:
+    """Yield supercells of the primitive cell by size, each lattice once, the widest first.
+
+    All lattices of index n are the Hermite normal forms of determinant n [1]_.
+
+    References
+    ----------
+    .. [1] G. L. W. Hart, R. W. Forcade, Phys. Rev. B 77, 224115 (2008).
+    """
+    matrix = host.lattice.matrix
+    images = _vectors_within(matrix, recipe.min_length_ang - 1e-6)
+    for size in range(1, recipe.max_atoms // len(host) + 1):
+        if size * len(host) < recipe.min_atoms:
+            continue
+        found = []
+        for form in _hermite_normal_forms(size):
+            if _contains_any(form, images):
+                continue
+            reduced = Lattice(form @ matrix).get_lll_reduced_lattice().matrix
+            shape = np.round(reduced @ np.linalg.inv(matrix)).astype(int)
+            low = float(_heights(reduced).min())
+            if low >= recipe.min_height_ang:
+                found.append((-round(low, 3), shape.tolist()))
+        for _, shape_list in sorted(found):
+            yield np.array(shape_list)
+
+
+def _hermite_normal_forms(size: int) -> Iterator[np.ndarray]:
+    for a in (n for n in range(1, size + 1) if size % n == 0):
+        for b in (n for n in range(1, size // a + 1) if (size // a) % n == 0):
+            c = size // (a * b)
+            for d, e, f in product(range(b), range(c), range(c)):
+                yield np.array([[a, d, e], [0, b, f], [0, 0, c]])
 
 
 def _conventional(host: Structure) -> np.ndarray:
-    """Return the conventional cell in terms of the primitive vectors: integers, rows are vectors."""
-    dataset = spglib.get_symmetry_dataset(spglib_cell(host), symprec=SYMPREC_ANG)
-    if dataset is None:
-        return np.eye(3, dtype=int)
-    # x_conventional = P x, so the conventional vectors are the rows of (P⁻¹)ᵀ.
+    """Return the conventional cell's vectors in those of the host, as integers in rows."""
+    cell = (host.lattice.matrix, host.frac_coords, [Element(s.symbol).Z for s in host.species])
+    dataset = spglib_call(spglib.get_symmetry_dataset, cell, symprec=SYMPREC_ANG)
     exact = np.linalg.inv(dataset.transformation_matrix).T
-    matrix = np.rint(exact).astype(int)
-    if abs(exact - matrix).max() > 1e-3 or round(abs(np.linalg.det(matrix))) == 0:
-        return np.eye(3, dtype=int)
-    return matrix
+    basis = np.round(exact).astype(int)
+    if not np.allclose(exact, basis, atol=1e-3):
+        raise Unfit("no_symmetry", "the host is no primitive cell; prepare it first")
+    return basis
 
 
-def _fill(host: Structure, lattice: Lattice) -> tuple[list[str], np.ndarray]:
-    """Return species and wrapped Cartesian coordinates of the host's sites in a supercell."""
-    matrix = np.rint(lattice.matrix @ np.linalg.inv(host.lattice.matrix)).astype(int)
-    supercell = host.make_supercell(matrix, in_place=False, to_unit_cell=True)
-    species = [site.specie.symbol for site in supercell]
-    return species, lattice.get_cartesian_coords(supercell.frac_coords)
+def _heights(vectors: np.ndarray) -> np.ndarray:
+    """Distances between opposite faces of a cell."""
+    return np.asarray(1.0 / np.linalg.norm(np.linalg.inv(vectors), axis=0))
 
 
-def _site_at(coords: np.ndarray, lattice: Lattice, point: np.ndarray) -> int:
-    """Return the index of the site at a point, modulo the lattice."""
-    difference = lattice.get_fractional_coords(coords - point)
-    difference -= np.rint(difference)
-    distance = np.linalg.norm(lattice.get_cartesian_coords(difference), axis=1)
-    index = int(distance.argmin())
-    assert distance[index] < 1e-3
-    return index
+def _vectors_within(matrix: np.ndarray, radius: float) -> np.ndarray:
+    """Return the integer lattice vectors other than zero that are not longer than ``radius``."""
+    reach = np.floor(radius / _heights(matrix) + 1e-9).astype(int)
+    grid = np.stack(
+        np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), axis=-1
+    ).reshape(-1, 3)
+    lengths = np.linalg.norm(grid @ matrix, axis=1)
+    return np.asarray(grid[(lengths <= radius) & grid.any(axis=1)])
+
+
+def _contains_any(shape: np.ndarray, vectors: np.ndarray) -> bool:
+    """Say whether the supercell's lattice contains one of the integer vectors."""
+    within = vectors @ np.linalg.inv(shape)
+    return bool((np.abs(within - np.round(within)) < 1e-6).all(axis=1).any())
+
+
+def _step(host: Structure, hop: Hop) -> np.ndarray:
+    i, j = hop.sites
+    step = host.frac_coords[j] + hop.translation - host.frac_coords[i]
+    return np.asarray(step @ host.lattice.matrix)
+
+
+def _same_place(coords: np.ndarray, place: np.ndarray) -> np.ndarray:
+    away = coords - place
+    return np.asarray((np.abs(away - np.round(away)) < 1e-6).all(axis=1))

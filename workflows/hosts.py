@@ -94,7 +94,9 @@ def prepare_host(
             f"{len(numbers)} atoms in the primitive cell, more than {max_sites}; "
             "give a smaller structure",
         )
-    return _ordered(Lattice(lattice), coords, [Element.from_Z(z).symbol for z in numbers], working_ion)
+    return _ordered(
+        Lattice(lattice), coords, [Element.from_Z(z).symbol for z in numbers], working_ion
+    )
 
 
 def structure_hash(host: Structure) -> str:
@@ -132,8 +134,7 @@ def read_structure(path: str | Path) -> Structure:
         except Exception as error:
             reason = " ".join(str(error).split())[:160] or type(error).__name__
             raise BadInput(
-                f"{path}: not a readable structure ({reason}); "
-                "give a CIF, POSCAR or pymatgen JSON"
+                f"{path}: not a readable structure ({reason}); give a CIF, POSCAR or pymatgen JSON"
             ) from error
     if len(structure) == 0:
         raise BadInput(f"{path}: holds no atoms; give a CIF, POSCAR or pymatgen JSON")
@@ -160,15 +161,17 @@ def _parse(path: Path) -> Structure:
         if isinstance(content, dict) and "lattice" in content and "sites" in content:
             return Structure.from_dict(content)
         raise ValueError("this JSON is no pymatgen structure: it lacks lattice or sites")
-    if name.endswith((".cif", ".mcif", ".vasp", ".xsf", ".res")) or "poscar" in name or (
-        "contcar" in name
+    if (
+        name.endswith((".cif", ".mcif", ".vasp", ".xsf", ".res"))
+        or "poscar" in name
+        or ("contcar" in name)
     ):
         return Structure.from_file(path, primitive=False)
     from ase.io import read
     from pymatgen.io.ase import AseAtomsAdaptor
 
     atoms = read(path)
-    if not all(atoms.pbc):
+    if isinstance(atoms, list) or not all(atoms.pbc):
         raise ValueError("it has no periodic cell")
     return AseAtomsAdaptor.get_structure(atoms)
 

@@ -20,7 +20,13 @@ from typing import Annotated, NoReturn
 import typer
 
 from em_model.errors import BadInput as ModelBadInput
-from launch import output, result_commands, screen_commands, structure_commands
+from launch import (
+    check_command,
+    output,
+    result_commands,
+    screen_commands,
+    structure_commands,
+)
 from stores.errors import BadInput
 from workflows import progress
 
@@ -46,7 +52,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (screen_commands, structure_commands, result_commands):
+for module in (check_command, screen_commands, structure_commands, result_commands):
     module.add_to(app)
 if importlib.util.find_spec("launch.em_commands"):
     app.add_typer(importlib.import_module("launch.em_commands").em_app, name="em")

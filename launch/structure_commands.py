@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -126,15 +127,16 @@ def _predicted(
 ) -> list[dict[str, Any]]:
     """Add barriers to the rows; a hop that no supercell holds gets the reason instead."""
     from em_model.predictor import BandModel
-    from workflows.bands import SupercellRecipe, TooLarge, build_band
+    from workflows.bands import build_band
+    from workflows.hosts import Unfit
     from workflows.progress import Progress
 
     bands, errors = [], {}
     with Progress("predict").track():
         for hop, row in zip(found.hops, rows, strict=True):
             try:
-                bands.append(build_band(host, hop, SupercellRecipe(), id=row["hop_id"]))
-            except TooLarge as error:
+                bands.append(replace(build_band(host, hop), id=row["hop_id"]))
+            except Unfit as error:
                 errors[row["hop_id"]] = str(error)
         predictions = {one.id: one for one in BandModel.load(model).predict(bands)}
 

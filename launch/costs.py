@@ -1,0 +1,93 @@
+"""How long the stages of a screen take: rough figures for one core, measured on a 2.x GHz server.
+
+They are there to tell minutes from days before a screen starts, no more. A GPU makes MACE-NEB
+ten to a hundred times faster; a DFT calculation varies as much with its cell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from math import ceil
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workflows.spec import ScreenSpec
+
+HOST_S = 0.05
+"""Hops of one host."""
+MODEL_LOAD_S = 8.0
+"""Band model and its libraries, once per process."""
+SCORE_S = 0.15
+"""Graph and inference of one hop."""
+MLIP_ATOM_MS = {"mini": 1.1, "other": 12.0}
+"""One energy and force evaluation with MACE, per atom."""
+MLIP_EVALUATIONS = 600
+"""Evaluations of one hop: both ends relaxed, then the band."""
+DFT_HOP_S = {"demo": 240.0, "other": 24 * 3600.0}
+"""One hop; the production presets meet cells of a hundred atoms."""
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """What one stage will do.
+
+    Attributes
+    ----------
+    items
+        How many of ``what`` are worked on, at most.
+    jobs
+        jobflow jobs, those that fan out included.
+    wall_s
+        Estimate on the given number of processes.
+    """
+
+    stage: str
+    items: int
+    what: str
+    jobs: int
+    wall_s: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return asdict(self)
+
+
+def stage_costs(
+    screen: ScreenSpec, *, hosts: int, hops: int, atoms: list[int], batch_hosts: int, processes: int
+) -> list[StageCost]:
+    """Estimate the stages of a screen.
+
+    Parameters
+    ----------
+    screen
+        The screening file.
+    hosts, hops
+        Candidates that passed the filters, and all their distinct hops.
+    atoms
+        Sizes of some of the hops' supercells.
+    batch_hosts
+        Hosts in one job of the cheap stages.
+    processes
+        Processes at work at once.
+    """
+    batches = ceil(hosts / batch_hosts)
+    costs = [
+        StageCost("candidates", hosts, "hosts", 1, 1.0),
+        StageCost("hops", hosts, "hosts", 1 + batches, hosts * HOST_S / processes),
+        StageCost("score", hops, "hops", batches, MODEL_LOAD_S + hops * SCORE_S / processes),
+    ]
+    size = median(atoms) if atoms else 0.0
+    if screen.mace_neb:
+        top = min(screen.mace_neb.top, hops)
+        per_atom_s = MLIP_ATOM_MS.get(screen.mace_neb.model, MLIP_ATOM_MS["other"]) / 1000
+        one_s = MLIP_EVALUATIONS * per_atom_s * size
+        rounds = ceil(top / processes)
+        jobs = 1 + ceil(top / screen.mace_neb.batch)
+        costs.append(StageCost("mace_neb", top, "hops", jobs, rounds * one_s))
+    if screen.dft_neb:
+        top = min(screen.dft_neb.top, hops)
+        one_s = DFT_HOP_S.get(screen.dft_neb.preset, DFT_HOP_S["other"])
+        costs.append(StageCost("dft_neb", top, "hops", 1 + top, top * one_s))
+    costs.append(StageCost("rank", hosts, "materials", 1, 0.005 * hosts))
+    return costs

@@ -149,7 +149,7 @@ def features(bands: Sequence[Band]) -> tuple[np.ndarray, list[str]]:
             Stoichiometry,
             ValenceOrbital,
         )
-        from matminer.featurizers.structure import DensityFeatures, StructuralComplexity
+        from matminer.featurizers.structure import DensityFeatures
     except ImportError:
         raise BadInput(
             "RFR and GBR need matminer, which is not installed: pip install 'hopscreen[classical]'"
@@ -157,7 +157,7 @@ def features(bands: Sequence[Band]) -> tuple[np.ndarray, list[str]]:
     composition = MultipleFeaturizer(
         [ElementProperty.from_preset("magpie"), Stoichiometry(), ValenceOrbital()]
     )
-    structure = MultipleFeaturizer([DensityFeatures(), StructuralComplexity()])
+    structure = DensityFeatures()
     rows = []
     for band in bands:
         # The host with the ion on its initial site: the structure before the hop.

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from em_model.paper.jarvis_graph import KnnGraph, cgcnn_table
 
-ANGLES_PER_BLOCK = 4096
+ANGLES_PER_BLOCK = 1024
 """Angles updated at a time in evaluation; a block of 256 features then fits a core's cache."""
 
 

@@ -1,0 +1,206 @@
+"""Speed of the band model beside the published route: ``python benchmarks/em_model.py --help``.
+
+All contenders score the same bands in one run, in turns, on one thread; seconds are CPU seconds,
+so that other work on the machine disturbs the ratios little. The published route is the graph of
+jarvis-tools and ALIGNN on DGL at published size where the extra ``dgl`` is installed, with random
+weights (speed does not depend on them), and always our port of both.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+# Python puts this folder first on its path, where this very file would pass for the package.
+sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != Path(__file__).resolve().parent]
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[variable] = "1"
+os.environ.setdefault("DGLBACKEND", "pytorch")
+
+import argparse  # noqa: E402
+import importlib.util  # noqa: E402
+import json  # noqa: E402
+import resource  # noqa: E402
+import subprocess  # noqa: E402
+import time  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from statistics import median  # noqa: E402
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+from em_model.data import Band, read_bands  # noqa: E402
+from em_model.paper.jarvis_graph import band_graph, collate  # noqa: E402
+from em_model.paper.published import PublishedModel3  # noqa: E402
+
+Contender = Callable[[list[Band]], object]
+
+
+def published_port() -> Contender:
+    model = PublishedModel3().eval()
+
+    def score(bands: list[Band]) -> object:
+        with torch.inference_mode():
+            return [model(collate([band_graph(band)])).item() for band in bands]
+
+    return score
+
+
+def published_dgl() -> Contender:
+    from alignn.models.alignn import ALIGNN, ALIGNNConfig
+    from jarvis.core.atoms import Atoms
+    from jarvis.core.graphs import Graph
+
+    model = ALIGNN(ALIGNNConfig(name="alignn")).eval()
+
+    def score(bands: list[Band]) -> object:
+        found = []
+        for band in bands:
+            atoms = Atoms(band.lattice, band.frac_coords, list(band.species), cartesian=False)
+            g, lg = Graph.atom_dgl_multigraph(atoms, cutoff=6.0, use_canonize=True)
+            with torch.inference_mode():
+                found.append(model((g, lg, torch.eye(3))).item())
+        return found
+
+    return score
+
+
+def default_model(name: str) -> dict[str, Contender]:
+    from em_model.predictor import BandModel
+
+    model = BandModel.load(name, device="cpu")
+    return {
+        f"{name}, point": lambda bands: model.predict(bands, interval=False),
+        f"{name}, interval": lambda bands: model.predict(bands),
+    }
+
+
+def cubic_band(atoms: int) -> Band:
+    """A Li hop in rock salt of about ``atoms`` atoms."""
+    n = round((atoms / 8) ** (1 / 3))
+    cells = np.array(list(np.ndindex(n, n, n)))
+    base = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
+    li = (base[None] + cells[:, None]).reshape(-1, 3) / n
+    f = (base[None] + 0.5 + cells[:, None]).reshape(-1, 3) / n
+    path = li[0] + np.linspace(0, 1, 5)[:, None] * (li[1] - li[0])
+    return Band(
+        id="rock salt",
+        working_ion="Li",
+        lattice=np.eye(3) * 4.03 * n,
+        species=("Li",) * (len(li) + 3) + ("F",) * len(f),
+        frac_coords=np.concatenate([path, li[2:], f]),
+    )
+
+
+def alone(code: str, *arguments: str) -> dict[str, float]:
+    """Run ``code`` in a process of its own; what it prints as JSON, and its peak memory in MB."""
+    out = subprocess.run(
+        [sys.executable, __file__, "--alone", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return dict(json.loads(out.stdout.splitlines()[-1]))
+
+
+def large_band(route: str, model: str, atoms: int) -> dict[str, float]:
+    """Seconds and memory that one band of ``atoms`` atoms costs beyond loading the model."""
+    contender = published_port() if route == "port" else default_model(model)[f"{model}, interval"]
+    contender([cubic_band(200)])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.process_time()
+    contender([cubic_band(atoms)])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "atoms": len(cubic_band(atoms).species),
+        "cpu_s": time.process_time() - start,
+        "peak_mb": peak / 1024,
+        "beyond_loading_mb": (peak - before) / 1024,
+    }
+
+
+def load_time(model: str) -> dict[str, float]:
+    """Seconds to import the package with torch, and then to load the model."""
+    start = time.perf_counter()
+    from em_model.predictor import BandModel
+
+    imported = time.perf_counter()
+    BandModel.load(model, device="cpu")
+    return {"import_s": imported - start, "load_s": time.perf_counter() - imported}
+
+
+def race(contenders: dict[str, Contender], bands: list[Band], rounds: int) -> dict[str, float]:
+    """CPU seconds per path of each contender, the median of rounds in which they take turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for score in contenders.values():
+        score(bands[:1])
+    for _ in range(rounds):
+        for name, score in contenders.items():
+            start = time.process_time()
+            score(bands)
+            seconds[name].append((time.process_time() - start) / len(bands))
+    return {name: median(values) for name, values in seconds.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="bands (.jsonl.gz); default: rock-salt bands")
+    parser.add_argument("--paths", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--format", choices=("table", "json"), default="table")
+    parser.add_argument("--alone", nargs="+", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    if asked.alone:
+        what, *rest = asked.alone
+        found = load_time(rest[0]) if what == "load" else large_band(what, rest[0], int(rest[1]))
+        print(json.dumps(found))
+        return
+
+    if asked.data:
+        known = sorted(read_bands(asked.data), key=lambda band: len(band.species))
+        # Evenly over all sizes, so that the mix is that of the data.
+        bands = [known[i] for i in np.linspace(0, len(known) - 1, asked.paths).astype(int)]
+    else:
+        bands = [cubic_band(atoms) for atoms in (64, 216)] * (asked.paths // 2)
+    contenders = {**default_model(asked.model), "published, our port": published_port()}
+    if importlib.util.find_spec("dgl"):
+        contenders["published, jarvis + DGL"] = published_dgl()
+    slowest = list(contenders)[-1]
+    seconds = race(contenders, bands, asked.rounds)
+    report = {
+        "paths": len(bands),
+        "mean_atoms": float(np.mean([len(b.species) for b in bands])),
+        "reference": slowest,
+        "routes": {
+            name: {"cpu_s_per_path": s, "paths_per_s": 1 / s, "times_faster": seconds[slowest] / s}
+            for name, s in seconds.items()
+        },
+        "large_band": {
+            asked.model: alone("default", asked.model, "1000"),
+            "published, our port": alone("port", asked.model, "1000"),
+        },
+        "load": alone("load", asked.model),
+    }
+    if asked.format == "json":
+        print(json.dumps(report, indent=1))
+        return
+    print(f"{len(bands)} paths of {report['mean_atoms']:.0f} atoms on average, one thread")
+    print(f"{'route':28}{'s/path':>10}{'paths/s':>10}{'times ' + slowest:>34}")
+    for name, row in report["routes"].items():
+        print(
+            f"{name:28}{row['cpu_s_per_path']:10.4f}{row['paths_per_s']:10.1f}"
+            f"{row['times_faster']:34.1f}"
+        )
+    for name, row in report["large_band"].items():
+        print(
+            f"band of {row['atoms']} atoms, {name}: {row['cpu_s']:.2f} s, peak "
+            f"{row['peak_mb']:.0f} MB ({row['beyond_loading_mb']:.0f} MB beyond the loaded model)"
+        )
+    print(f"import {report['load']['import_s']:.2f} s, load {report['load']['load_s']:.2f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -53,6 +53,13 @@ class CandidateRecord:
     known: bool = False
 
 
+class SourceUnavailable(RuntimeError):
+    """A source cannot be reached or fails; the message is one line with a remedy.
+
+    What was fetched so far is kept: the same command goes on where it stopped.
+    """
+
+
 class SourceOptions(BaseModel):
     """The ``candidates`` section of a screening file for one source.
 
@@ -79,12 +86,14 @@ class SourceOptions(BaseModel):
         Raises
         ------
         BadInput
-            When the source as a whole cannot answer: no such file, no key, no network.
+            When the options cannot be answered: no such file, no key.
+        SourceUnavailable
+            When the source cannot be reached.
         """
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:
-    """Return an error's message on one line, without secrets' usual place: long URLs are cut."""
+    """Return an error's message on one line of bounded length."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= limit else text[: limit - 1] + "…"
 

@@ -233,7 +233,7 @@ def _can_limit(
     """
     others = [other for other in orbits if other is not hop]
     low, high = hop.interval_90_ev
-    if hop is not worst and value(hop) <= value(worst):
+    if hop is not worst and value(hop) < value(worst):
         least = value(worst)  # it was open already
     else:
         opened = [HopBarrier(hop.hop_id, hop.edges, -1e9, (-1e9, -1e9)), *others]

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 from pymongo import UpdateOne
 
@@ -192,8 +193,8 @@ def _limits(
         return [], {}
     _, members = max(networks.items(), key=merit)
     known = [
-        HopBarrier(hop.hop_id, *_estimate(best[hop.hop_id]), hop.edges)
-        for hop in sorted(members, key=lambda hop: hop.hop_id)
+        HopBarrier(hop_id=hop.hop_id, edges=hop.edges, **_estimate(best[hop.hop_id]))
+        for hop in members
     ]
     limits = {}
     for dimension in (1, 2, 3):
@@ -213,10 +214,8 @@ def _limits(
     return members, limits
 
 
-def _estimate(doc: BarrierDoc) -> tuple[float, Interval]:
-    assert doc.barrier_ev is not None
-    assert doc.interval_90_ev is not None
-    return doc.barrier_ev, doc.interval_90_ev
+def _estimate(doc: BarrierDoc) -> dict[str, Any]:
+    return {"barrier_ev": doc.barrier_ev, "interval_90_ev": doc.interval_90_ev}
 
 
 def best_estimates(barriers: Iterable[BarrierDoc]) -> dict[str, BarrierDoc]:

@@ -42,15 +42,37 @@ COLLECTIONS: dict[type[Document], tuple[str, str]] = {
 """Document type → collection and the field that is its id."""
 
 INDEXES: dict[str, tuple[tuple[str, ...], ...]] = {
-    "candidates": (("screens", "candidate_id"), ("material_id",), ("hops_status",)),
-    "hops": (("candidate_id",),),
+    "candidates": (
+        ("screens", "candidate_id"),
+        ("candidate_id",),
+        ("material_id",),
+        ("status",),
+        ("hops_status",),
+        ("last_updated",),
+    ),
+    "hops": (("candidate_id",), ("hop_id",), ("last_updated",)),
     "barriers": (
         ("candidate_id", "level"),
         ("hop_id", "level"),
+        ("barrier_id",),
         ("level", "status"),
         ("last_updated",),
     ),
-    "ranked": (("rank",), ("barrier_ev", "candidate_id"), ("material_id",), ("last_updated",)),
+    "ranked": (
+        ("barrier_ev", "candidate_id"),
+        ("candidate_id",),
+        ("material_id",),
+        ("working_ion", "barrier_ev", "candidate_id"),
+        ("rank",),
+        ("level",),
+        ("dimension",),
+        ("temperature_k",),
+        ("band_gap_ev",),
+        ("energy_above_hull_ev",),
+        ("diffusivity_cm2_s",),
+        ("formula",),
+    ),
+    "marks": (("name",),),
     "runs": (("run_id",), ("of", "number"), ("kind",)),
     "outputs": (("uuid", "index"),),
 }
@@ -74,6 +96,7 @@ class ScreenStore:
         self.barriers = backend.collection("barriers", "barrier_id")
         self.ranked = backend.collection("ranked", "candidate_id")
         self.runs = backend.collection("runs", "run_id")
+        self.marks = backend.collection("marks", "name")
         self.blobs: Store = backend.files("blobs", "blob_id")
         if not backend.read_only:
             backend.ensure_indexes(INDEXES)

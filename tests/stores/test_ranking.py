@@ -45,6 +45,7 @@ def test_a_path_is_limited_by_its_dearest_step(samples):
     doc = rank_material(MaterialData(samples.candidate(), hops, barriers))
     assert (doc.barrier_ev, doc.limiting_hop_id) == (0.5, "back")
     assert doc.interval_90_ev == pytest.approx((0.3, 0.7))
+    assert "x" in doc.limits["1"].alternatives
 
 
 def test_a_material_without_a_network_is_not_ranked(samples):

@@ -35,7 +35,8 @@ documents = st.fixed_dictionaries(
         "a": values,
         "b": values,
         "free": values,
-        "n": st.one_of(st.fixed_dictionaries({}, optional={"x": values}), scalars),
+        # no scalar: mongomock errs there, MongoDB matches {"n": 0} by {"n.x": None}
+        "n": st.fixed_dictionaries({}, optional={"x": values}),
     },
 )
 operands = st.one_of(

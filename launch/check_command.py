@@ -37,12 +37,14 @@ def check(
     ```
     """
     with quiet():
-        from workflows.preflight import preflight
         from workflows.progress import Progress
         from workflows.spec import load_spec
 
         screen = load_spec(spec)
         with Progress("check").track():
+            # After the file has been found good: this import brings torch.
+            from workflows.preflight import preflight
+
             preflight(screen)
         content = _look(screen)
     if format_ is Format.JSON:

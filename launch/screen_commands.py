@@ -68,7 +68,7 @@ def run(spec: SpecArgument, store: OptionalStore = None) -> None:
         log = _LogOf(screen, spec, place)
         begun = finished = False
         if place.has_store():
-            with open_store(place.uri) as opened:
+            with open_store(place.uri, create=False) as opened:
                 begun, finished = log(opened).begun, log(opened).finished
         if not finished:
             outcome = _run_here(screen, place, log, begun=begun)

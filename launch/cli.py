@@ -130,33 +130,34 @@ def _explain(error: BaseException, words: list[str], debug: bool) -> tuple[str, 
             return f"{error.format_message()} (see '{command} --help')", 2
         case BadInput() | ModelBadInput():
             return str(error), 2
-        case KeyboardInterrupt() | typer.Abort():
-            code = 128 + getattr(error, "signal_number", signal.SIGINT)
-            if "run" in words:
-                again = f"hopscreen {' '.join(words)}"
-                return f"stopped; what is finished is kept; go on with: {again}", code
-            return "stopped", code
+        case Stopped():
+            again = f"; what is finished is kept; go on with: hopscreen {' '.join(words)}"
+            return f"stopped{again if 'run' in words else ''}", 128 + error.signal_number
         case _:
             hint = "" if debug else " (--debug shows where)"
             return f"{type(error).__name__}: {error}{hint}", 1
 
 
-class Terminated(KeyboardInterrupt):
-    """A signal asked the process to end."""
+class Stopped(BaseException):
+    """A signal asked the process to end.
+
+    Not a KeyboardInterrupt, which typer would answer by itself and in silence.
+    """
 
     def __init__(self, signal_number: int) -> None:
         super().__init__()
         self.signal_number = signal_number
 
 
-def _terminate(signal_number: int, frame: FrameType | None) -> NoReturn:
-    # Ctrl-C reaches the whole process group; a batch system's SIGTERM only this process.
+def _stop(signal_number: int, frame: FrameType | None) -> NoReturn:
+    # Ctrl-C reaches the workers too; a batch system's SIGTERM only this process.
     for child in multiprocessing.active_children():
         child.terminate()
-    raise Terminated(signal_number)
+    raise Stopped(signal_number)
 
 
 def main() -> NoReturn:
     """Run the command line of this process."""
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGINT, _stop)
+    signal.signal(signal.SIGTERM, _stop)
     sys.exit(run_command(sys.argv[1:]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,13 @@ DUPLICATE_ANG = 0.5
 
 MAX_SITES = 1000
 """Largest primitive cell; beyond it a supercell is out of reach of every level."""
+
+_GRID = 1008
+"""Grid of the hash: a multiple of 7, 9 and 16, so that special positions and the decimals
+of published coordinates lie well inside its cells."""
+
+_UNIMODULAR = np.array(list(product((-1, 0, 1), repeat=9))).reshape(-1, 3, 3)
+_UNIMODULAR = _UNIMODULAR[np.abs(np.round(np.linalg.det(_UNIMODULAR))) == 1]
 
 
 class Unfit(ValueError):
@@ -100,16 +108,26 @@ def prepare_host(
 
 
 def structure_hash(host: Structure) -> str:
-    """Hash a prepared host: the same for every cell and origin that prepares to the same.
+    """Hash a prepared host: the same for any origin, orientation and choice of axes.
 
-    Lengths are rounded to 0.01 Å and fractional coordinates to 0.001, so that noise in the last
-    digits of a file does not make a new host (but where a value lies on the edge of rounding it
-    may: the hash finds duplicates fast, and is no proof of difference).
+    What is hashed is the least of all descriptions in which an atom of the rarest element lies
+    at the origin and the axes are turned by a symmetry of the lattice (mirror images count as
+    equal), on a grid of 0.001 of the cell. A value on the edge between two grid points may fall
+    to either side, so equal hashes mean equal hosts, and different ones do not prove a
+    difference.
     """
-    lattice = np.round(host.lattice.parameters, 2) + 0.0
-    coords = np.round(host.frac_coords, 3) % 1.0 + 0.0
-    sites = sorted(zip([s.symbol for s in host.species], coords.tolist(), strict=True))
-    return content_hash([lattice.tolist(), sites])
+    symbols = np.array([site.specie.symbol for site in host])
+    names, kinds, counts = np.unique(symbols, return_inverse=True, return_counts=True)
+    origins = host.frac_coords[kinds == np.argmin(counts)]
+    moved = host.frac_coords[None] - origins[:, None]
+    best: list[int] | None = None
+    for turn in _lattice_symmetries(host.lattice):
+        cells = _on_grid((moved @ np.linalg.inv(turn)) % 1.0, _GRID) % _GRID
+        keys = ((kinds * _GRID + cells[..., 0]) * _GRID + cells[..., 1]) * _GRID + cells[..., 2]
+        least = min(np.sort(keys, axis=1).tolist())
+        best = least if best is None else min(best, least)
+    parameters = _on_grid(np.array(host.lattice.parameters), _GRID / 10).tolist()
+    return content_hash([names.tolist(), counts.tolist(), parameters, best])
 
 
 def read_structure(path: str | Path) -> Structure:
@@ -152,6 +170,18 @@ def spglib_call(function, cell, **options):  # type: ignore[no-untyped-def]
     if result is None:
         raise Unfit("no_symmetry", "spglib finds no symmetry; check for overlapping atoms")
     return result
+
+
+def _on_grid(values: np.ndarray, grid: float) -> np.ndarray:
+    return np.floor(values * grid + 0.5).astype(np.int64)
+
+
+def _lattice_symmetries(lattice: Lattice) -> np.ndarray:
+    """Return the integer matrices that turn the lattice's basis into a congruent one."""
+    metric = lattice.matrix @ lattice.matrix.T
+    turned = np.einsum("nij,jk,nlk->nil", _UNIMODULAR, metric, _UNIMODULAR)
+    same = np.abs(turned - metric).max(axis=(1, 2)) < SYMPREC_ANG * max(lattice.abc)
+    return np.asarray(_UNIMODULAR[same])
 
 
 def _parse(path: Path) -> Structure:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pty
+import termios
+import threading
 import time
 
 import pytest
@@ -87,6 +90,10 @@ def test_quiet(capfd):
 
 def test_bars_on_a_terminal():
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 120))
+    shown: list[bytes] = []
+    reader = threading.Thread(target=_read_all, args=(ours, shown))
+    reader.start()
     with os.fdopen(theirs, "w", encoding="utf-8") as terminal:
         progress.configure(stream=terminal)
         try:
@@ -98,12 +105,20 @@ def test_bars_on_a_terminal():
                 step()
         finally:
             progress.configure()
-        shown = os.read(ours, 100_000).decode()
+    reader.join()
     os.close(ours)
-    assert "mace_neb hops" in shown
-    assert "1/2" in shown
-    assert "LiFePO4 [3.01 Å]" in shown
-    assert "mace_neb: 2 hops in" in shown
+    text = b"".join(shown).decode()
+    assert "mace_neb hops" in text
+    assert "1/2" in text
+    assert "LiFePO4 [3.01 Å]" in text
+    assert "mace_neb: 2 hops in" in text
+
+
+def _read_all(descriptor: int, into: list[bytes]) -> None:
+    # Linux answers EIO, not an end of file, when the other side of a terminal has closed.
+    with contextlib.suppress(OSError):
+        while part := os.read(descriptor, 4096):
+            into.append(part)
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,18 @@ weights (speed does not depend on them), and always our port of both.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from pathlib import Path
 
-# Python puts this folder first on its path, where this very file would pass for the package.
+# This folder is first on the path of its scripts, where this file hides the package of the same
+# name from itself and from its neighbours: leave the path, and give way when taken for it.
 sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != Path(__file__).resolve().parent]
+if __name__ == "em_model":
+    del sys.modules["em_model"]
+    importlib.import_module("em_model")
+
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[variable] = "1"
 os.environ.setdefault("DGLBACKEND", "pytorch")
@@ -145,7 +151,7 @@ def race(contenders: dict[str, Contender], bands: list[Band], rounds: int) -> di
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="bands (.jsonl.gz); default: rock-salt bands")
+    parser.add_argument("--data", type=Path, help="bands, .jsonl.gz; left out: rock-salt bands")
     parser.add_argument("--paths", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model", default="default")

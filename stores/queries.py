@@ -5,12 +5,15 @@ Filters are MongoDB's; the pages of ``docs/queries.md`` show them at work.
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from bson import json_util
+from bson.errors import BSONError
 from pymongo.errors import PyMongoError
 
 from stores.documents import LEVELS, BarrierDoc, CandidateDoc, Failure, HopDoc, RankedDoc
@@ -19,6 +22,8 @@ from stores.ranking import best_estimates
 from stores.screen_store import ScreenStore
 
 Where = Mapping[str, Any] | str | None
+
+_EXAMPLE = """give a Mongo filter, as in '{"barrier_ev": {"$lt": 0.35}}'"""
 
 _CODE = ("$where", "$function", "$accumulator")
 
@@ -83,17 +88,25 @@ def parse_where(where: Where) -> dict[str, Any]:
         return {}
     if isinstance(where, str):
         try:
-            where = json_util.loads(where)
-        except (ValueError, TypeError, PyMongoError) as error:
-            raise BadInput(
-                f"--where: not valid JSON ({_line(error)}); "
-                """give a Mongo filter, as in '{"barrier_ev": {"$lt": 0.35}}'"""
-            ) from None
+            where = json.loads(where, object_hook=_typed)
+        except (ValueError, TypeError, BSONError) as error:
+            raise BadInput(f"--where: not valid JSON ({_line(error)}); {_EXAMPLE}") from None
     if not isinstance(where, Mapping):
-        raise BadInput("""--where: give a mapping, as in '{"barrier_ev": {"$lt": 0.35}}'""")
-    if banned := sorted(set(_CODE) & set(_keys(where))):
-        raise BadInput(f"--where: {banned[0]} runs code and is not allowed; use other operators")
+        raise BadInput(f"--where: not a mapping; {_EXAMPLE}")
+    for name in _CODE:
+        if any(True for _ in _values(where, name)):
+            raise BadInput(f"--where: {name} runs code and is not allowed; use other operators")
+    for pattern in _values(where, "$regex"):
+        try:
+            re.compile(pattern)
+        except (re.error, TypeError) as error:
+            raise BadInput(f"--where: $regex {pattern!r}: {error}; mend the pattern") from None
     return dict(where)
+
+
+def _typed(value: dict[str, Any]) -> Any:
+    """Read dates and object ids of MongoDB's extended JSON; all else stands as written."""
+    return json_util.object_hook(value) if set(value) in ({"$date"}, {"$oid"}) else value
 
 
 @dataclass(frozen=True)
@@ -283,18 +296,19 @@ def _by_level(docs: Iterable[BarrierDoc]) -> list[BarrierDoc]:
     return sorted(docs, key=lambda doc: (LEVELS.index(doc.level), doc.barrier_id))
 
 
-def _keys(value: Any) -> Iterator[str]:
+def _values(value: Any, wanted: str) -> Iterator[Any]:
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield key
-            yield from _keys(item)
+            if key == wanted:
+                yield item
+            yield from _values(item, wanted)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _keys(item)
+            yield from _values(item, wanted)
 
 
 def _bad_where(error: Exception) -> BadInput:
-    return BadInput(f"--where: {_line(error)}; give a Mongo filter on the fields of `ranked`")
+    return BadInput(f"--where: {_line(error)}; {_EXAMPLE}")
 
 
 def _line(error: Exception) -> str:

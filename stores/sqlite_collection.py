@@ -41,6 +41,7 @@ class SqliteDatabase:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
+        self.name = path.stem
         self.read_only = read_only
         self._local = threading.local()
         self._collections: dict[str, SqliteCollection] = {}

@@ -73,7 +73,10 @@ class NebPlan:
         return content_hash([hop_id, self.level, self.settings])
 
     def fits(self, host: Structure, hop: Hop, mode: str) -> bool:
-        """Say whether the plan can afford the hop's supercell."""
+        """Say whether the engine knows the elements and can afford the hop's supercell."""
+        known = self.engine.elements
+        if known is not None and not host.chemical_system_set <= set(known):
+            return False
         size = supercell_size(host, hop, self.recipe, mode)
         return size is not None and size <= self.recipe.max_atoms
 
@@ -114,7 +117,7 @@ def neb_plan(screen: ScreenSpec, level: Level) -> NebPlan:
             level="dft",
             title="DFT-NEB",
             top=screen.dft_neb.top,
-            engine=preset.make_engine(),
+            engine=preset.make_engine(screen.working_ion, screen.hops.mode),
             neb=preset.neb,
             recipe=preset.recipe,
             label=preset.label,

@@ -1,0 +1,143 @@
+"""Presets of the DFT-NEB stage: data that says how dear and how true an estimate is.
+
+A preset fixes everything that decides the number: electronic settings, band settings, supercell
+and the width of the interval. Its label stands beside each number that it made.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pymatgen.core import Element
+
+from stores.errors import BadInput
+from workflows.bands import Mode, SupercellRecipe
+from workflows.engines import Engine, get_engine
+from workflows.neb import NebSettings
+
+
+@dataclass(frozen=True)
+class DftPreset:
+    """Settings of one engine for one purpose.
+
+    Attributes
+    ----------
+    engine
+        Name for :func:`workflows.engines.get_engine`.
+    options
+        Electronic settings, handed to the engine.
+    neb
+        How the band is relaxed.
+    recipe
+        How the supercell is made, and the largest one that is affordable.
+    charged_vacancy
+        A vacancy carries the charge of the missing ion (V_Li′: one electron more than the
+        neutral cell, balanced by a uniform background), so that an insulator stays one. Without
+        it, and in dilute cells, the cell is neutral.
+    closed_shells_only
+        Leave hosts with open d or f shells alone, since they need spin and care.
+    label
+        Warning beside each number; None where none is needed.
+    interval_halfwidth_ev
+        Half of the 90 % interval around each barrier; None: that of DFT-NEB in general.
+    """
+
+    engine: str
+    options: Mapping[str, Any]
+    neb: NebSettings
+    recipe: SupercellRecipe = field(default_factory=SupercellRecipe)
+    charged_vacancy: bool = True
+    closed_shells_only: bool = False
+    label: str | None = None
+    interval_halfwidth_ev: float | None = None
+
+    def charge_e(self, working_ion: str, mode: Mode) -> int:
+        """Return the charge of the cell in units of e: −1 for a lithium vacancy."""
+        if mode == "dilute" or not self.charged_vacancy:
+            return 0
+        return -int(Element(working_ion).common_oxidation_states[0])
+
+    def make_engine(self, working_ion: str, mode: Mode = "vacancy") -> Engine:
+        """Build the engine for hops of an ion; the charge state is among its settings.
+
+        Raises
+        ------
+        BadInput
+            The engine is not installed.
+        """
+        options = dict(self.options, charge_e=self.charge_e(working_ion, mode))
+        if self.closed_shells_only:
+            options["elements"] = closed_shell_elements()
+        return get_engine(self.engine, **options)
+
+
+PRESETS: dict[str, dict[str, DftPreset]] = {
+    "gpaw": {
+        # Minutes on one core: real DFT, but a cell, cutoff and k-mesh that nobody would publish.
+        # One image finds the saddle of a hop with a mirror or inversion in the middle, which
+        # most vacancy hops have; others are under-resolved. See docs/dft.md for trials.
+        "demo": DftPreset(
+            engine="gpaw",
+            options={
+                "cutoff_ev": 300.0,
+                "kpoint_density_ang": None,
+                "spin_polarised": False,
+                "energy_tolerance_ev": 1e-3,
+                "density_tolerance": 1e-3,
+                "eigenstates_tolerance_ev2": 1e-4,
+            },
+            neb=NebSettings(
+                fmax_ev_ang=0.1, images=1, climb_from_ev_ang=0.3, max_steps=40, max_force_calls=100
+            ),
+            recipe=SupercellRecipe(
+                min_length_ang=4.5, min_height_ang=4.0, min_atoms=8, max_atoms=24, minimal=True
+            ),
+            closed_shells_only=True,
+            label="demo",
+            interval_halfwidth_ev=0.3,
+        ),
+        "production": DftPreset(
+            engine="gpaw",
+            options={"cutoff_ev": 520.0, "kpoint_density_ang": 3.5, "spin_polarised": True},
+            neb=NebSettings(fmax_ev_ang=0.05, images=5),
+            recipe=SupercellRecipe(),
+        ),
+    },
+}
+"""Presets by engine and name."""
+
+
+def dft_preset(engine: str, name: str) -> DftPreset:
+    """Look a preset up.
+
+    Raises
+    ------
+    BadInput
+        No such engine or preset; names the nearest one.
+    """
+    if engine not in PRESETS:
+        raise BadInput(f"dft_neb.engine: '{engine}' has no presets; {_hint(engine, PRESETS)}")
+    if name not in PRESETS[engine]:
+        raise BadInput(
+            f"dft_neb.preset: '{name}' is no preset of {engine}; {_hint(name, PRESETS[engine])}"
+        )
+    return PRESETS[engine][name]
+
+
+def closed_shell_elements() -> frozenset[str]:
+    """Elements whose ions in solids have no open d or f shell: main group, d⁰ and d¹⁰."""
+    closed = {"Sc", "Y", "La", "Lu", "Zr", "Hf", "Zn", "Cd"}
+    return frozenset(
+        element.symbol
+        for element in Element
+        if element.symbol in closed
+        or not (element.is_transition_metal or element.is_rare_earth or element.is_actinoid)
+    )
+
+
+def _hint(name: str, known: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean '{near[0]}'?" if near else f"allowed: {', '.join(sorted(known))}"

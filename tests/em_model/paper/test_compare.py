@@ -1,0 +1,89 @@
+"""The comparison: scores that can be checked by hand, and results that do not fit."""
+
+import json
+
+import numpy as np
+import pytest
+
+from em_model.data import Band
+from em_model.errors import BadInput
+from em_model.paper.compare import plots, read_results, scores, table
+
+from .conftest import rocksalt_band
+
+
+@pytest.fixture
+def bands():
+    barriers = [0.2, 0.4, 0.6, 0.8, 1.0, 2.0, 0.3, 0.7]
+    return [
+        Band(**{**rocksalt_band().__dict__, "id": str(i), "barrier_ev": value})
+        for i, value in enumerate(barriers)
+    ]
+
+
+def write(folder, name, predictions, **more):
+    folder.mkdir(exist_ok=True)
+    content = {"model": name, "folds": 5, "seed": 0, "predictions": predictions, **more}
+    (folder / f"{name}.json").write_text(json.dumps(content))
+
+
+def test_scores(bands, tmp_path):
+    shifted = {b.id: b.barrier_ev + 0.1 for b in bands}
+    exact = {b.id: [b.barrier_ev - 0.1, b.barrier_ev + 0.3] for b in bands}
+    exact["0"] = [1.0, 1.4]
+    write(tmp_path, "shifted", shifted, intervals_90=exact)
+    (result,) = read_results(tmp_path, bands)
+    row = scores(result)
+    assert row["mae_ev"] == pytest.approx(0.1)
+    assert row["rmse_ev"] == pytest.approx(0.1)
+    assert row["mae_se_ev"] == pytest.approx(0, abs=1e-12)
+    actual = np.array([b.barrier_ev for b in bands])
+    assert row["r2"] == pytest.approx(1 - 0.01 / actual.var())
+    assert row["good_accuracy"] == pytest.approx(7 / 8)  # 0.6 becomes 0.7
+    assert row["interval_coverage_90"] == pytest.approx(7 / 8)
+    assert row["interval_width_ev"] == pytest.approx(0.4)
+    assert row["r2_se"] > 0
+
+
+def test_table_has_the_best_first_and_the_published_last(bands, tmp_path):
+    for name, error in (("worse", 0.3), ("better", 0.1)):
+        write(tmp_path, name, {b.id: b.barrier_ev - error for b in bands})
+    write(tmp_path, "partial", {"0": 0.2, "3": 1.8}, size="small")
+    rows = table(read_results(tmp_path, bands))
+    assert [r["model"] for r in rows] == [
+        "better",
+        "worse",
+        "partial (small)",
+        "MODEL-3 as published",
+    ]
+    assert "2 bands so far" in rows[2]["split"]
+    assert rows[-1]["mae_ev"] == 0.261
+
+
+def test_plots(bands, tmp_path):
+    exact = {b.id: b.barrier_ev for b in bands}
+    write(tmp_path / "r", "plain", exact)
+    found = read_results(tmp_path / "r", bands)
+    assert [p.name for p in plots(found, tmp_path / "out")] == ["parity.png"]
+    intervals = {i: [v - 0.1, v + 0.1 + v] for i, v in exact.items()}
+    write(tmp_path / "r", "full", exact, intervals_90=intervals, learning_curve={"100": 0.4})
+    written = plots(read_results(tmp_path / "r", bands), tmp_path / "out")
+    assert [p.name for p in written] == ["parity.png", "learning_curve.png", "calibration.png"]
+    assert all(p.read_bytes().startswith(b"\x89PNG") and p.stat().st_size > 5000 for p in written)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not JSON"),
+        ('{"predictions": [1]}', "not a cross-validation result"),
+        ('{"predictions": {"0": "high"}, "model": "m", "folds": 5, "seed": 0}', "not a cross"),
+        ('{"predictions": {"99": 1.0}, "model": "m", "folds": 5, "seed": 0}', "'99'"),
+        ('{"other": 1}', "holds no result"),
+    ],
+)
+def test_results_that_do_not_fit(bands, tmp_path, content, message):
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(BadInput, match=message) as caught:
+        read_results(tmp_path, bands)
+    assert "\n" not in str(caught.value)

@@ -2,19 +2,18 @@
 
 Each filter is one small function that takes a host and raises :class:`Refused` with its name
 and a reason. :data:`FILTERS` lists them in the order in which they are asked, cheapest first.
+What needs a memory of other hosts is in :mod:`workflows.duplicates`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-from pymatgen.core import Composition, Element, Structure
+from pymatgen.core import Element, Structure
 
-ION_CHARGES = {"Li": 1, "Na": 1, "K": 1, "Rb": 1, "Mg": 2, "Ca": 2, "Sr": 2, "Zn": 2, "Al": 3}
-"""Charge of each working ion."""
+from workflows.oxidation import oxidation_states, redox_active_metals
 
 EXCLUDED_ELEMENTS: dict[str, str] = {
     **dict.fromkeys(("Be", "As", "Cd", "Hg", "Tl", "Pb"), "toxic"),
@@ -27,13 +26,9 @@ EXCLUDED_ELEMENTS: dict[str, str] = {
 }
 """Elements refused unless ``allow_elements`` names them, each with the reason."""
 
-REDOX_METALS: dict[str, int] = {
-    "Ti": 4, "V": 5, "Cr": 6, "Mn": 7, "Fe": 6, "Co": 4, "Ni": 4, "Cu": 3,
-    "Nb": 5, "Mo": 6, "Ru": 6, "Rh": 4, "Pd": 4, "Ag": 3,
-    "Ta": 5, "W": 6, "Re": 7, "Os": 6, "Ir": 5, "Pt": 4, "Au": 3,
-    "Ce": 4, "Eu": 3, "Sn": 4, "Sb": 5, "Bi": 5,
-}  # fmt: skip
-"""Metals that change valence in a battery, with the highest state they reach in solids."""
+
+OCCUPANCY_TOLERANCE = 0.05
+"""Atoms by which a rounded occupancy may differ from the refined one, in a whole orbit."""
 
 
 class Refused(Exception):
@@ -77,7 +72,7 @@ class FilterOptions(BaseModel):
         "any",
         description="electrode: asks for a metal that changes valence; electrolyte: refuses it",
     )
-    duplicates: bool = Field(False, description="keep hosts that are the same crystal")
+    keep_duplicates: bool = Field(False, description="keep hosts that are the same crystal")
 
     @field_validator("allow_elements")
     @classmethod
@@ -134,8 +129,7 @@ def charge_balance(host: Structure, working_ion: str, options: FilterOptions) ->
 def redox_mode(host: Structure, working_ion: str, options: FilterOptions) -> None:
     """Ask for, or refuse, a metal that can change its valence.
 
-    A metal in its highest state (Ti4+, Nb5+, Ta5+) holds no electron to give, so that its
-    compounds insulate: it does not count.
+    See :func:`workflows.oxidation.redox_active_metals`.
     """
     if options.mode == "any":
         return
@@ -167,38 +161,62 @@ FILTERS: tuple[Filter, ...] = (
 def apply_filters(host: Structure, working_ion: str, options: FilterOptions) -> Structure:
     """Return the host, ordered if it was disordered and that was asked for.
 
+    Parameters
+    ----------
+    host
+        As its source gives it.
+    working_ion
+        Element symbol of the mobile ion.
+    options
+        The ``filters`` section of the screening file.
+
     Raises
     ------
     Refused
         By the first filter that it does not pass.
     """
+    if options.disorder == "ewald" and not host.is_ordered:
+        host = order_by_ewald(host, working_ion)
     for passes in FILTERS:
         passes(host, working_ion, options)
     return host
 
 
-@cache
-def oxidation_states(formula: str, working_ion: str) -> dict[str, float] | None:
-    """Return the most usual average oxidation states that balance, or None.
+def order_by_ewald(host: Structure, working_ion: str) -> Structure:
+    """Return the ordering of a partly occupied cell with a low electrostatic energy.
 
-    By pymatgen's ICSD statistics, the working ion at its own charge.
+    Point charges at the usual oxidation states; sites are emptied or assigned one at a time,
+    each time the one that lowers the Ewald energy most (pymatgen's
+    ``OrderDisorderedStructureTransformation``, best first), so that the result is deterministic.
+
+    Raises
+    ------
+    Refused
+        The charges do not balance, or the cell is too small to hold whole atoms.
     """
-    composition = Composition(formula)
-    guesses = composition.oxi_state_guesses(
-        oxi_states_override={working_ion: [ION_CHARGES[working_ion]]}
+    # Seconds to import, and few screens need it.
+    from pymatgen.transformations.standard_transformations import (
+        OrderDisorderedStructureTransformation,
     )
-    return dict(guesses[0]) if guesses else None
 
-
-def redox_active_metals(formula: str, working_ion: str) -> list[str]:
-    """Return the metals of a compound that hold electrons to give, sorted."""
-    metals = [e.symbol for e in Composition(formula).elements if e.symbol in REDOX_METALS]
-    states = oxidation_states(formula, working_ion) or {}
-    return sorted(
-        metal
-        for metal in metals
-        if metal != working_ion and states.get(metal, 0.0) < REDOX_METALS[metal]
+    formula, _ = host.composition.element_composition.get_integer_formula_and_factor()
+    states = oxidation_states(formula, working_ion)
+    if states is None:
+        raise Refused("disorder", f"cannot be ordered: no oxidation states balance {formula}")
+    charged = host.copy()
+    charged.remove_oxidation_states()
+    charged.add_oxidation_state_by_element(states)
+    rule = OrderDisorderedStructureTransformation(
+        algo=OrderDisorderedStructureTransformation.ALGO_BEST_FIRST, occ_tol=OCCUPANCY_TOLERANCE
     )
+    try:
+        ordered = rule.apply_transformation(charged)
+    except ValueError:
+        raise Refused(
+            "disorder", "its occupancies are no whole atoms in the given cell; give a supercell"
+        ) from None
+    ordered.remove_oxidation_states()
+    return ordered
 
 
 def _formula(host: Structure) -> str:

@@ -87,7 +87,7 @@ def entry_structure(entry: dict[str, Any]) -> Structure:
     spglib's table of symmetry operations takes microseconds where
     ``Structure.from_spacegroup`` takes a second for a cubic group.
     """
-    operations = spglib.get_symmetry_from_database(_hall_numbers()[entry["hall"]])
+    operations: Any = spglib.get_symmetry_from_database(_hall_numbers()[entry["hall"]])
     species: list[str] = []
     coords: list[np.ndarray] = []
     for site in entry["sites"]:
@@ -108,7 +108,8 @@ def _orbit(site: np.ndarray, operations: dict[str, np.ndarray]) -> np.ndarray:
 @cache
 def _hall_numbers() -> dict[str, int]:
     """Return spglib's number of each Hall symbol."""
-    return {spglib.get_spacegroup_type(n).hall_symbol: n for n in range(1, 531)}
+    groups = ((n, spglib.get_spacegroup_type(n)) for n in range(1, 531))
+    return {group.hall_symbol: n for n, group in groups if group}
 
 
 def _record(entry: dict[str, Any]) -> CandidateRecord:

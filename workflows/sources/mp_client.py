@@ -51,7 +51,7 @@ class Summary:
 
     def ids(self, query: dict[str, Any]) -> list[str]:
         """Return the ids of all matching materials, rising (mp-2 before mp-10)."""
-        found = self._ask(lambda: self._rester.search(**query, fields=["material_id"]))
+        found: list[Any] = self._ask(lambda: self._rester.search(**query, fields=["material_id"]))
         try:
             return sorted({str(row["material_id"]) for row in found}, key=lambda i: (len(i), i))
         except (KeyError, TypeError):
@@ -61,7 +61,7 @@ class Summary:
 
     def documents(self, ids: Sequence[str], fields: list[str]) -> dict[str, Any]:
         """Return the documents of some materials by id; missing ones are left out."""
-        rows = self._ask(
+        rows: list[Any] = self._ask(
             lambda: self._rester.search(material_ids=list(ids), fields=fields, chunk_size=len(ids))
         )
         return {str(row["material_id"]): row for row in rows if "material_id" in row}

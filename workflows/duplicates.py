@@ -1,0 +1,78 @@
+"""The filter with a memory: the same crystal from two sources is screened once."""
+
+from __future__ import annotations
+
+import numpy as np
+from pymatgen.analysis.structure_matcher import StructureMatcher
+from pymatgen.core import Element, Structure
+
+from workflows.filters import Refused
+
+DUPLICATE_VOLUME = 0.1
+"""Relative difference of volume up to which two hosts may be one crystal: thermal expansion and
+the errors of functionals lie below."""
+
+
+class Duplicates:
+    """Hosts seen so far, so that the same crystal from two sources is screened once.
+
+    Equal structure hashes are duplicates at once. Hosts of one formula, with as many atoms and
+    nearly the volume, are compared by pymatgen's StructureMatcher.
+    """
+
+    def __init__(self) -> None:
+        self._by_hash: dict[str, str] = {}
+        self._like: dict[tuple[str, int], list[tuple[str, _Packed]]] = {}
+        self._matcher = StructureMatcher(primitive_cell=False, attempt_supercell=False)
+
+    def add(self, material_id: str, host: Structure, host_hash: str) -> None:
+        """Remember a host.
+
+        Parameters
+        ----------
+        material_id
+            Named in the refusal of later duplicates.
+        host
+            Ordered primitive cell, of :func:`workflows.hosts.prepare_host`.
+        host_hash
+            Of :func:`workflows.hosts.structure_hash`.
+
+        Raises
+        ------
+        Refused
+            It is the same crystal as one seen before, which the reason names.
+        """
+        same = self._by_hash.get(host_hash) or self._match(host)
+        if same is not None:
+            raise Refused("duplicates", f"is the same crystal as {same}")
+        self._by_hash[host_hash] = material_id
+        self._like.setdefault(_kind(host), []).append((material_id, _pack(host)))
+
+    def _match(self, host: Structure) -> str | None:
+        for other_id, packed in self._like.get(_kind(host), ()):
+            other = _unpack(packed)
+            near = abs(other.volume / host.volume - 1) < DUPLICATE_VOLUME
+            if near and self._matcher.fit(host, other):
+                return other_id
+        return None
+
+
+_Packed = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Lattice, atomic numbers, coordinates: a fiftieth of the memory of a Structure."""
+
+
+def _pack(host: Structure) -> _Packed:
+    return (
+        host.lattice.matrix.astype(np.float32),
+        np.array(host.atomic_numbers, dtype=np.uint8),
+        host.frac_coords.astype(np.float32),
+    )
+
+
+def _unpack(packed: _Packed) -> Structure:
+    lattice, numbers, coords = packed
+    return Structure(lattice, [Element.from_Z(int(z)) for z in numbers], coords)
+
+
+def _kind(host: Structure) -> tuple[str, int]:
+    return host.composition.reduced_formula, len(host)

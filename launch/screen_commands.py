@@ -151,8 +151,11 @@ def _tell(report: dict[str, Any], outcome: RunOutcome | None) -> None:
 
     docs, count, uri = report["docs"], report["count"], report["uri"]
     print_rich(funnel_table(report["summary"]))
-    for line in failure_lines(report["summary"].failures):
+    failures = report["summary"].failures
+    for line in failure_lines(failures):
         say(line)
+    if failures:
+        say(f"to try these again: hopscreen retry --store {uri}")
     if docs:
         print_rich(rank_table(docs))
     if count > len(docs):

@@ -29,9 +29,10 @@ def rank_table(docs: Sequence[RankedDoc]) -> Any:
     """Return the ranking as a table."""
     temperatures = {doc.temperature_k for doc in docs}
     at = f" {temperatures.pop():g} K" if len(temperatures) == 1 else ""
+    disagree = any(doc.levels_disagree for doc in docs)
     made = table(
         "#", "material", "formula", "ion", "barrier / eV", "90 % interval", "rests on",
-        "dim.", f"D{at} / cm²/s", "note",
+        "dim.", f"D{at} / cm²/s", *(["note"] if disagree else []),
         left=("material", "formula", "ion", "rests on", "note"),
     )  # fmt: skip
     for doc in docs:
@@ -45,7 +46,7 @@ def rank_table(docs: Sequence[RankedDoc]) -> Any:
             level_title(doc.level, doc.label),
             f"{doc.dimension}D",
             f"{doc.diffusivity_cm2_s:.1e}",
-            "levels disagree" if doc.levels_disagree else "",
+            *(["levels disagree" if doc.levels_disagree else ""] if disagree else []),
         )
     return made
 
@@ -82,7 +83,7 @@ def failure_lines(groups: Iterable[FailureGroup]) -> list[str]:
     for group in groups:
         where = f"; look into {group.example.folder}" if group.example.folder else ""
         lines.append(
-            f"{group.stage}: {group.count} × {group.kind}, "
+            f"{LEVEL_TITLES.get(group.stage, group.stage)}: {group.count} × {group.kind}, "
             f"e.g. {group.example_id}: {group.example.message}{where}"
         )
     return lines

@@ -1,0 +1,111 @@
+"""A real screen, killed at random points: nothing twice, nothing lost, the same ranking."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stores.documents import BarrierDoc, CandidateDoc, HopDoc, RankedDoc
+from stores.export import rank_row
+from stores.queries import ranked
+from stores.screen_store import open_store
+
+KILLS = 20
+
+SPEC: dict[str, Any] = {
+    "name": "kill_test",
+    "working_ion": "Li",
+    # Small cells: the screen has every stage but DFT and is over in seconds.
+    "candidates": {"source": "catalogue", "ids": ["LiCoO2", "LiNiO2", "LiTiS2"]},
+    "hops": {"min_supercell": 5.0, "max_atoms": 120},
+    "mace_neb": {"model": "mini", "top": 2, "images": 1, "fmax": 0.5, "batch": 1},
+}
+
+
+@pytest.mark.slow
+def test_kills_change_nothing(tmp_path: Path) -> None:
+    spec = tmp_path / "screen.yaml"
+    spec.write_text(yaml.safe_dump(SPEC))
+
+    calm = tmp_path / "calm.store"
+    started = time.monotonic()
+    assert _start(spec, calm).wait() == 0
+    whole_s = time.monotonic() - started
+    expected = _ranking(calm)
+    assert expected
+
+    chance = random.Random(2)
+    kills, round_ = 0, 0
+    while kills < KILLS:
+        store = tmp_path / f"killed_{round_}.store"
+        kills += _run_with_kills(spec, store, chance, whole_s, KILLS - kills)
+        assert _ranking(store) == expected
+        assert _counts(store) == _counts(calm)
+        round_ += 1
+    print(f"{kills} kills over {round_} screens of {whole_s:.1f} s")
+
+
+def _run_with_kills(
+    spec: Path, store: Path, chance: random.Random, whole_s: float, most: int
+) -> int:
+    """Kill a screen at random points until it is done; return how often."""
+    finished: dict[str, datetime] = {}
+    kills = 0
+    while True:
+        process = _start(spec, store)
+        try:
+            process.wait(chance.uniform(0.0, whole_s) if kills < most else None)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            kills += 1
+        else:
+            assert process.returncode == 0
+        now = _finished(store)
+        again = {key for key, at in finished.items() if now.get(key) != at}
+        assert not again, f"lost or done again: {sorted(again)}"
+        finished = now
+        if process.returncode == 0:
+            return kills
+
+
+def _start(spec: Path, store: Path) -> subprocess.Popen[bytes]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HOPSCREEN_PROCESSES": "1"}
+    words = ["run", str(spec), "--store", str(store)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "launch", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+    )
+
+
+def _finished(store: Path) -> dict[str, datetime]:
+    """When each job ended and each estimate was made, as far as the store knows."""
+    if not (store / "hopscreen-store.json").exists():
+        return {}
+    with open_store(str(store), create=False) as opened:
+        jobs = opened.runs.query({"kind": "job", "state": "done"})
+        done = {doc["run_id"]: doc["ended_at"] for doc in jobs}
+        for estimate in opened.find(BarrierDoc):
+            done[estimate.barrier_id] = estimate.provenance.created_at
+    return done
+
+
+def _counts(store: Path) -> list[int]:
+    with open_store(str(store), create=False) as opened:
+        return [opened.count(model) for model in (CandidateDoc, HopDoc, BarrierDoc, RankedDoc)]
+
+
+def _ranking(store: Path) -> list[dict[str, Any]]:
+    with open_store(str(store), create=False) as opened:
+        return [rank_row(doc) for doc in ranked(opened)]

@@ -90,6 +90,15 @@ class AngleConv(nn.Module):
         return F.silu(self.norm(own + update))
 
 
+def constants(settings: NetworkSettings) -> dict[str, Tensor]:
+    """Tensors of the encoder that are computed, not learned, by name."""
+    return {
+        "elements": torch.from_numpy(standardised()),
+        "bond_centres": torch.linspace(0.5, 7.0, settings.bond_bins),
+        "angle_centres": torch.linspace(-1.0, 1.0, settings.angle_bins),
+    }
+
+
 class Encoder(nn.Module):
     """Graphs to atom states; shared by pre-training and band model."""
 
@@ -101,19 +110,13 @@ class Encoder(nn.Module):
         super().__init__()
         h = settings.hidden
         self.settings = settings
-        table = torch.from_numpy(standardised())
-        self.register_buffer("elements", table, persistent=False)
-        self.register_buffer(
-            "bond_centres", torch.linspace(0.5, 7.0, settings.bond_bins), persistent=False
-        )
-        self.register_buffer(
-            "angle_centres", torch.linspace(-1.0, 1.0, settings.angle_bins), persistent=False
-        )
+        for name, value in constants(settings).items():
+            self.register_buffer(name, value, persistent=False)
         self.symbol = nn.Embedding(MAX_NUMBER + 1, h)
         self.role = nn.Embedding(ROLES, h)
         nn.init.normal_(self.symbol.weight, std=0.1)
         nn.init.normal_(self.role.weight, std=0.1)
-        self.atom = nn.Sequential(nn.Linear(table.shape[1], h), nn.SiLU(), nn.Linear(h, h))
+        self.atom = nn.Sequential(nn.Linear(self.elements.shape[1], h), nn.SiLU(), nn.Linear(h, h))
         self.bond = nn.Sequential(nn.Linear(settings.bond_bins + 2, h), nn.SiLU(), nn.Linear(h, h))
         self.angle_convs = nn.ModuleList(
             AngleConv(h, settings.angle_bins) for _ in range(settings.alignn_layers)

@@ -35,6 +35,8 @@ class Schedule:
     ----------
     epochs, batch_size
         Passes over the data, records a step.
+    stop_epoch
+        Stop after this epoch although the rate still falls over ``epochs``; 0 goes to the end.
     learning_rate, weight_decay, warmup
         Of AdamW; ``warmup`` is the share of steps with a rising rate, a cosine to zero follows.
     average
@@ -46,6 +48,7 @@ class Schedule:
     """
 
     epochs: int = 20
+    stop_epoch: int = 0
     batch_size: int = 16
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
@@ -132,6 +135,7 @@ def train(
     """
     per_epoch = math.ceil(records / schedule.batch_size)
     steps = schedule.epochs * per_epoch
+    end = schedule.stop_epoch * per_epoch or steps
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
     )
@@ -143,7 +147,7 @@ def train(
     begun, saved, before = time.monotonic(), time.monotonic(), progress.wall_s
     running: list[float] = []
     model.train()
-    while progress.step < steps and progress.step != stop_after:
+    while progress.step < end and progress.step != stop_after:
         epoch, place = divmod(progress.step, per_epoch)
         if place == 0 or not running:
             order = np.random.default_rng([seed, epoch]).permutation(records)
@@ -179,7 +183,7 @@ def train(
             saved = time.monotonic()
     if checkpoint:
         _save(checkpoint, model, optimizer, mean, progress)
-    if progress.step >= steps and mean:
+    if progress.step >= end and mean:
         with torch.no_grad():
             for kept, p in zip(mean, model.parameters(), strict=True):
                 p.copy_(kept)
@@ -192,6 +196,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], info: dict[str, str]) 
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(path.suffix + ".part")
     save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, metadata=info)
+    part.chmod(0o644)  # save_file makes it private
     part.replace(path)
 
 

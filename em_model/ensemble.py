@@ -1,0 +1,227 @@
+"""Making a band model: members for each fold, forests, calibration, card."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from em_model.conformal import MIN_GROUP, Calibration, Evidence, cross_calibrated
+from em_model.data import Band, host_folds, require_barriers
+from em_model.errors import BadInput
+from em_model.evaluate import metrics
+from em_model.features import path_features
+from em_model.finetuning import FinetuneRecipe, Member, finetune_member
+from em_model.graphs import band_graph
+from em_model.predictor import BandModel, Domain, shipped_folder
+from em_model.training import Log, pick_device
+from em_model.trees import Forest, TreeSettings, tree_matrix
+
+
+@dataclass(frozen=True)
+class ModelRecipe(FinetuneRecipe):
+    """A fine-tuning recipe with the forest beside it; ``networks`` False leaves networks out."""
+
+    networks: bool = True
+    forest: TreeSettings = field(default_factory=TreeSettings)
+
+
+def build_model(
+    bands: Sequence[Band],
+    recipe: ModelRecipe,
+    folder: Path,
+    *,
+    name: str,
+    encoder: Path | None = None,
+    data: dict[str, Any] | None = None,
+    device: str = "auto",
+    log: Log | None = None,
+) -> BandModel:
+    """Train, cross-validate and calibrate a model; write it to ``folder``.
+
+    Finished members and checkpoints in ``folder/work`` are taken up, so the same call goes on
+    after a crash.
+
+    Parameters
+    ----------
+    bands
+        Training bands with barriers.
+    recipe
+        Settings and seeds.
+    folder
+        Of the model; ``model.safetensors``, ``card.json`` and ``card.md`` go there.
+    name
+        Of the model.
+    encoder
+        Pre-trained encoder, None to start from scratch.
+    data
+        What the card says about the data (file names, hashes).
+
+    Raises
+    ------
+    BadInput
+        When ``folder`` holds a shipped model, bands are too few or have no barriers.
+    """
+    if shipped_folder().resolve() in folder.resolve().parents and (folder / "card.json").exists():
+        raise BadInput(f"{folder}: holds a shipped model; name another folder")
+    barriers = require_barriers(bands)
+    folds = host_folds(bands, recipe.folds, recipe.split_seed)
+    if len(np.unique(folds)) < recipe.folds:
+        raise BadInput(f"data: {recipe.folds} folds need bands of as many hosts, at least")
+    paths = np.array([path_features(b) for b in bands])
+    matrix, roots = tree_matrix(bands, paths), np.sqrt(np.maximum(barriers, 0.0))
+    weight = np.array([b.weight for b in bands])
+    fold_forests = []
+    mean, std = np.empty(len(bands)), np.empty(len(bands))
+    for k in range(recipe.folds):
+        seen = folds != k
+        forest = Forest.fit(
+            matrix[seen], roots[seen], recipe.forest, recipe.seed * 1000 + k, weight[seen]
+        )
+        mean[~seen], std[~seen] = forest.predict(matrix[~seen])
+        fold_forests.append(forest)
+    forest = Forest.fit(matrix, roots, recipe.forest, recipe.seed * 1000 + recipe.folds, weight)
+    network, members = np.full(len(bands), np.nan), []
+    if recipe.networks:
+        for k in range(recipe.folds):
+            member = _member(bands, folds, k, recipe, folder / "work", encoder, device, log)
+            unseen = np.flatnonzero(folds == k)
+            graphs = [band_graph(bands[i], recipe.graph) for i in unseen]
+            network[unseen] = member.roots(graphs, paths[unseen])
+            members.append(member)
+    evidence = Evidence(network, mean, std, tuple(b.working_ion for b in bands))
+    model = BandModel(
+        name=name,
+        sha256="",
+        card={
+            "data": {**(data or {}), "bands": len(bands), "hosts": len({b.host for b in bands})},
+            "recipe": asdict(recipe),
+            "encoder_sha256": sha256(encoder.read_bytes()).hexdigest() if encoder else None,
+            "versions": {
+                p: version(p) for p in ("hopscreen", "numpy", "scikit-learn", "scipy", "torch")
+            },
+            "cross_validation": cross_validation(evidence, barriers, folds),
+        },
+        members=tuple(members),
+        forest=forest,
+        fold_forests=tuple(fold_forests),
+        calibration=Calibration.fit(evidence, barriers),
+        domain=Domain.fit(bands, paths),
+        graph=recipe.graph,
+    )
+    model.save(folder)
+    (folder / "card.md").write_text(card_text(model), encoding="utf-8")
+    return BandModel.load(folder, device)
+
+
+def _member(
+    bands: Sequence[Band],
+    folds: np.ndarray,
+    k: int,
+    recipe: ModelRecipe,
+    work: Path,
+    encoder: Path | None,
+    device: str,
+    log: Log | None,
+) -> Member:
+    done = work / f"member{k}.safetensors"
+    if not done.exists():
+        member = finetune_member(
+            [b for b, fold in zip(bands, folds, strict=True) if fold != k],
+            recipe,
+            encoder,
+            work / f"fold{k}",
+            seed=recipe.seed * 1000 + k,
+            device=device,
+            log=(lambda line: log(f"member {k + 1} of {recipe.folds}: {line}")) if log else None,
+        )
+        member.save(done, {"fold": str(k)})
+    # Read back even when fresh: what is calibrated is what is shipped, in half precision.
+    return Member.load(done, recipe.network, pick_device(device))
+
+
+def cross_validation(
+    evidence: Evidence, barriers: np.ndarray, folds: np.ndarray
+) -> dict[str, Any]:
+    """Host-grouped figures: the mix, each kind of member alone, coverage by ion.
+
+    The mix of a fold is chosen, and its intervals calibrated, on the other folds.
+    """
+    value, interval = cross_calibrated(evidence, barriers, folds)
+    out = metrics(value, barriers, interval)
+    out["coverage_by_ion"] = {}
+    ions = np.array(evidence.ions)
+    covered = (barriers >= interval[:, 0]) & (barriers <= interval[:, 1])
+    for ion, count in sorted(Counter(evidence.ions).items()):
+        if count >= MIN_GROUP:
+            out["coverage_by_ion"][ion] = {"n": count, "coverage": float(covered[ions == ion].mean())}
+    kinds = {"forest": evidence.forest}
+    if np.isfinite(evidence.network).all():
+        kinds["network"] = evidence.network
+    out["members"] = {
+        kind: {k: metrics(np.maximum(r, 0.0) ** 2, barriers)[k] for k in _SHORT}
+        for kind, r in kinds.items()
+    }
+    return out
+
+
+_SHORT = ("mae_ev", "median_error_ev", "r2", "good_accuracy")
+
+
+def card_text(model: BandModel) -> str:
+    """The model card for people, in Markdown."""
+    cv, data = model.card["cross_validation"], model.card["data"]
+    rows = [("mix", cv), *sorted(cv["members"].items())]
+    table = "\n".join(
+        f"| {kind} | {r['mae_ev']:.3f} | {r['median_error_ev']:.3f} | {r['r2']:.3f} "
+        f"| {100 * r['good_accuracy']:.1f} % |"
+        for kind, r in rows
+    )
+    coverage = ", ".join(
+        f"{ion} {100 * c['coverage']:.1f} % of {c['n']}" for ion, c in cv["coverage_by_ion"].items()
+    )
+    versions = ", ".join(f"{k} {v}" for k, v in model.card["versions"].items())
+    commands = "\n".join(data.get("commands", []))
+    return f"""# Band model `{model.name}`
+
+Predicts the migration barrier of an ion, as a DFT-NEB calculation would give it, from an
+unrelaxed band: the host and five sites of the ion on the straight line between its end sites.
+
+- **Learned from** {data["bands"]} literature barriers in {data["hosts"]} hosts
+  ({data.get("source", "see the recipe")}).
+- **Made of** {len(model.members)} edge-gated graph networks, one for each host-grouped fold
+  (share {model.calibration.share:.2f}), and extremely randomised trees on physical features of
+  the path; they are mixed on √barrier.
+- **Weights** SHA-256 `{model.card.get("sha256", model.sha256) or "see card.json"}`.
+
+## Cross-validated by host ({model.card["recipe"]["folds"]} folds)
+
+No host of a fold's test part stands in its training part, in any state of charge, polymorph or
+with another ion. Mix and intervals of a fold are fitted on the other folds.
+
+| | MAE (eV) | median error (eV) | R² | good/bad at 0.65 eV |
+|---|---|---|---|---|
+{table}
+
+Coverage of the 90 % intervals: {100 * cv["interval_coverage_90"]:.1f} % overall; {coverage}.
+Median width {cv["interval_width_ev"]:.2f} eV.
+
+## Limits
+
+Barriers above 1.5 eV are under-predicted. Elements, ions or geometries outside the training set
+are flagged (`in_domain` false), their intervals are not calibrated.
+
+## Made with
+
+{versions}.
+
+```
+{commands}
+```
+"""

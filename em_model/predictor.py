@@ -1,0 +1,291 @@
+"""The band model as the rest of the funnel sees it: load, predict."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from em_model.conformal import Calibration, Evidence
+from em_model.data import Band
+from em_model.elements import numbers_of
+from em_model.errors import BadInput
+from em_model.features import path_features
+from em_model.finetuning import Member
+from em_model.graphs import GraphSettings, band_graph
+from em_model.network import NetworkSettings
+from em_model.training import pick_device, read_tensors, write_tensors
+from em_model.trees import Forest, tree_matrix
+
+FORMAT = 1
+"""Version of the model folder's layout."""
+
+WEIGHTS = "model.safetensors"
+CARD = "card.json"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A barrier in eV with its 90 % interval; ``in_domain`` is False for odd hops."""
+
+    id: str
+    barrier_ev: float
+    interval_90_ev: tuple[float, float]
+    in_domain: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Domain:
+    """What the training set covered: atomic numbers, ions, the range of each path feature."""
+
+    numbers: frozenset[int]
+    ions: frozenset[str]
+    low: np.ndarray
+    high: np.ndarray
+
+    TOLERATED = 2
+    """Features that may lie outside before a hop counts as odd."""
+
+    @classmethod
+    def fit(cls, bands: Sequence[Band], features: np.ndarray) -> Domain:
+        """Ranges with a margin of a quarter of a deviation."""
+        margin = 0.25 * features.std(axis=0)
+        return cls(
+            frozenset(int(z) for b in bands for z in numbers_of(b.species)),
+            frozenset(b.working_ion for b in bands),
+            features.min(axis=0) - margin,
+            features.max(axis=0) + margin,
+        )
+
+    def holds(self, band: Band, features: np.ndarray) -> bool:
+        """Whether the band is of a kind that the model has learned from."""
+        outside = int(((features < self.low) | (features > self.high)).sum())
+        return (
+            band.working_ion in self.ions
+            and self.numbers.issuperset(numbers_of(band.species).tolist())
+            and outside <= self.TOLERATED
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class BandModel:
+    """Networks and a forest with their calibration.
+
+    ``members`` and ``fold_forests`` belong to the host-grouped folds in order; ``forest`` has
+    seen all bands. ``card`` is the model card's content, ``sha256`` that of the weights file.
+    """
+
+    name: str
+    sha256: str
+    card: dict[str, Any]
+    members: tuple[Member, ...]
+    forest: Forest
+    fold_forests: tuple[Forest, ...]
+    calibration: Calibration
+    domain: Domain
+    graph: GraphSettings = field(default_factory=GraphSettings)
+
+    @classmethod
+    def load(cls, name_or_path: str | Path = "default", device: str = "auto") -> BandModel:
+        """Load a shipped model by name, or one from its folder.
+
+        Parameters
+        ----------
+        name_or_path
+            Name of a shipped model (see :func:`shipped_models`) or a folder that holds
+            ``model.safetensors`` and ``card.json``.
+        device
+            ``auto``, ``cpu``, ``cuda`` …
+
+        Raises
+        ------
+        BadInput
+            When there is no such model, or its files are damaged or of another version.
+        """
+        folder = find_model(name_or_path)
+        card = read_card(folder)
+        weights = folder / WEIGHTS
+        tensors = read_tensors(weights)
+        digest = sha256(weights.read_bytes()).hexdigest()
+        if card.get("sha256") != digest:
+            raise BadInput(f"{weights}: damaged: its SHA-256 is not the card's; install it anew")
+        chosen = pick_device(device)
+        parts: dict[str, dict[str, torch.Tensor]] = {}
+        for key, value in tensors.items():
+            head, _, tail = key.partition("/")
+            parts.setdefault(head, {})[tail] = value
+        try:
+            network = NetworkSettings(**card["network"])
+            folds = int(card["folds"])
+            return cls(
+                name=str(card["name"]),
+                sha256=digest,
+                card=card,
+                members=tuple(
+                    Member.from_tensors(parts[f"member{k}"], network, chosen)
+                    for k in range(int(card["members"]))
+                ),
+                forest=Forest.from_tensors(parts["forest"]),
+                fold_forests=tuple(Forest.from_tensors(parts[f"forest{k}"]) for k in range(folds)),
+                calibration=Calibration.from_dict(card["calibration"]),
+                domain=Domain(
+                    frozenset(card["domain"]["numbers"]),
+                    frozenset(card["domain"]["ions"]),
+                    parts["domain"]["low"].numpy(),
+                    parts["domain"]["high"].numpy(),
+                ),
+                graph=GraphSettings(**card["graph"]),
+            )
+        except (KeyError, TypeError, RuntimeError) as error:
+            what = " ".join(str(error).split())[:200]
+            raise BadInput(f"{folder}: weights and card do not fit ({what})") from error
+
+    def save(self, folder: Path) -> None:
+        """Write weights and card (``card.json`` last; its hash seals the folder)."""
+        tensors = {
+            f"member{k}/{name}": value
+            for k, member in enumerate(self.members)
+            for name, value in member.tensors().items()
+        }
+        forests = {"forest": self.forest} | {
+            f"forest{k}": forest for k, forest in enumerate(self.fold_forests)
+        }
+        for head, forest in forests.items():
+            tensors |= {f"{head}/{name}": value for name, value in forest.tensors().items()}
+        tensors["domain/low"] = torch.from_numpy(self.domain.low)
+        tensors["domain/high"] = torch.from_numpy(self.domain.high)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_tensors(folder / WEIGHTS, tensors, {"format": str(FORMAT)})
+        settings = asdict(self.members[0].network.encoder.settings) if self.members else {}
+        card = {
+            **self.card,
+            "format": FORMAT,
+            "name": self.name,
+            "sha256": sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
+            "members": len(self.members),
+            "folds": len(self.fold_forests),
+            "network": settings,
+            "graph": asdict(self.graph),
+            "calibration": self.calibration.as_dict(),
+            "domain": {
+                "numbers": sorted(self.domain.numbers),
+                "ions": sorted(self.domain.ions),
+            },
+        }
+        text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
+        (folder / CARD).write_text(text, encoding="utf-8")
+
+    def predict(
+        self,
+        bands: Sequence[Band],
+        batch_size: int = 64,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Prediction]:
+        """Predict the barriers of bands, in the order given.
+
+        Parameters
+        ----------
+        bands
+            With five sites on the path each.
+        batch_size
+            Bands whose graphs are held at a time; a forward pass is bounded by atoms besides.
+        progress
+            Called with the number of bands done, after each batch.
+
+        Raises
+        ------
+        BadInput
+            When a band has not five sites on its path.
+        """
+        out: list[Prediction] = []
+        for begin in range(0, len(bands), max(1, batch_size)):
+            part = bands[begin : begin + max(1, batch_size)]
+            paths, evidence = self.evidence(part)
+            values, intervals = self.calibration.apply(evidence)
+            out += [
+                Prediction(
+                    band.id, float(v), (float(i[0]), float(i[1])), self.domain.holds(band, path)
+                )
+                for band, path, v, i in zip(part, paths, values, intervals, strict=True)
+            ]
+            if progress:
+                progress(len(out))
+        return out
+
+    def evidence(
+        self, bands: Sequence[Band], fold: int | None = None
+    ) -> tuple[np.ndarray, Evidence]:
+        """Path features (n, f) and what the members say; of one fold alone when it is named."""
+        for band in bands:
+            if len(band.band_sites) != 5:
+                raise BadInput(
+                    f"band {band.id}: band_sites: the model needs 5 sites (initial, three "
+                    f"between, final), got {len(band.band_sites)}"
+                )
+        paths = np.array([path_features(b) for b in bands])
+        members = self.members if fold is None else self.members[fold : fold + 1]
+        network = np.full(len(bands), np.nan)
+        if members:
+            graphs = [band_graph(b, self.graph) for b in bands]
+            network = np.mean([m.roots(graphs, paths) for m in members], axis=0)
+        forest = self.forest if fold is None else self.fold_forests[fold]
+        mean, std = forest.predict(tree_matrix(bands, paths))
+        return paths, Evidence(network, mean, std, tuple(b.working_ion for b in bands))
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """Name, identity and cross-validated figures, for lists and reports."""
+        return {"name": self.name, "sha256": self.sha256, **self.card.get("cross_validation", {})}
+
+
+def shipped_folder() -> Path:
+    """Where the shipped models live."""
+    return Path(str(files("em_model") / "weights"))
+
+
+def shipped_models() -> list[str]:
+    """Names of the shipped models of this kind, sorted."""
+    return sorted(p.parent.name for p in shipped_folder().glob(f"*/{CARD}"))
+
+
+def find_model(name_or_path: str | Path) -> Path:
+    """Folder of a model given by name or path.
+
+    Raises
+    ------
+    BadInput
+        When there is none.
+    """
+    path = Path(name_or_path)
+    for folder in (path, shipped_folder() / path):
+        if (folder / CARD).is_file():
+            return folder
+    raise BadInput(
+        f"model: {str(name_or_path)!r} is neither a shipped model "
+        f"({', '.join(shipped_models()) or 'none'}) nor a folder with {CARD}"
+    )
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """Read a model card.
+
+    Raises
+    ------
+    BadInput
+        When it is damaged or of another version.
+    """
+    try:
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{folder / CARD}: cannot be read; install the model anew") from error
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise BadInput(f"{folder / CARD}: format: need {FORMAT}; made by another version")
+    return card

@@ -72,14 +72,11 @@ def published_dgl() -> Contender:
     return score
 
 
-def default_model(name: str) -> dict[str, Contender]:
+def default_model(name: str) -> Contender:
     from em_model.predictor import BandModel
 
     model = BandModel.load(name, device="cpu")
-    return {
-        f"{name}, point": lambda bands: model.predict(bands, interval=False),
-        f"{name}, interval": lambda bands: model.predict(bands),
-    }
+    return model.predict
 
 
 def cubic_band(atoms: int) -> Band:
@@ -112,7 +109,7 @@ def alone(code: str, *arguments: str) -> dict[str, float]:
 
 def large_band(route: str, model: str, atoms: int) -> dict[str, float]:
     """Seconds and memory that one band of ``atoms`` atoms costs beyond loading the model."""
-    contender = published_port() if route == "port" else default_model(model)[f"{model}, interval"]
+    contender = published_port() if route == "port" else default_model(model)
     contender([cubic_band(200)])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.process_time()
@@ -171,7 +168,10 @@ def main() -> None:
         bands = [known[i] for i in np.linspace(0, len(known) - 1, asked.paths).astype(int)]
     else:
         bands = [cubic_band(atoms) for atoms in (64, 216)] * (asked.paths // 2)
-    contenders = {**default_model(asked.model), "published, our port": published_port()}
+    contenders = {
+        f"{asked.model}, with interval": default_model(asked.model),
+        "published, our port": published_port(),
+    }
     if importlib.util.find_spec("dgl"):
         contenders["published, jarvis + DGL"] = published_dgl()
     slowest = list(contenders)[-1]

@@ -7,11 +7,9 @@ import hashlib
 import io
 import json
 import os
-import pickle
 import re
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -19,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from em_model.data import Band
 from em_model.errors import BadInput
 from em_model.paper.jarvis_graph import band_graph, collate
 from em_model.paper.published import AlignnConfig, PublishedModel3
+from em_model.predictor import CARD, FORMAT, WEIGHTS, Prediction, read_card, shipped_folder
+from em_model.training import pick_device, read_tensors, write_tensors
 
 KIND = "model3-published"
 """``kind`` in the card of an imported model."""
@@ -118,7 +116,7 @@ def import_checkpoint(
     Returns
     -------
     pathlib.Path
-        The new folder with ``card.json`` and ``weights.safetensors``.
+        The new folder with ``card.json`` and ``model.safetensors``.
 
     Raises
     ------
@@ -127,7 +125,7 @@ def import_checkpoint(
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise BadInput(f"--name: {name!r}: use letters, digits, dot, dash and underscore")
-    if (Path(__file__).parents[1] / "weights" / name).exists() or name == "default":
+    if name == "default" or (shipped_folder() / name).exists():
         raise BadInput(f"--name: {name!r} is a shipped model; choose another name")
     target = user_models() / name
     if target.exists() and not overwrite:
@@ -137,6 +135,7 @@ def import_checkpoint(
     state = _state_dict(data, path)
     network = _network(state, path)
     card = {
+        "format": FORMAT,
         "kind": KIND,
         "name": name,
         "architecture": "MODEL-3, 2023 ALIGNN with BatchNorm",
@@ -160,7 +159,7 @@ def import_checkpoint(
 
 
 class PublishedPredictor:
-    """An imported checkpoint that answers in eV.
+    """An imported checkpoint that answers as :class:`em_model.predictor.BandModel` does.
 
     Attributes
     ----------
@@ -170,50 +169,59 @@ class PublishedPredictor:
         The content of ``card.json``.
     """
 
-    def __init__(self, folder: str | Path, device: str = "cpu"):
+    def __init__(self, folder: str | Path, device: str = "auto"):
         """Load an imported model; BadInput when its files do not fit together."""
         folder = Path(folder)
-        weights = folder / "weights.safetensors"
+        self.card = read_card(folder)
+        tensors = read_tensors(folder / WEIGHTS)
+        self.sha256 = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+        if self.card.get("sha256") != self.sha256:
+            raise BadInput(f"{folder / WEIGHTS}: its SHA-256 is not the card's; import it again")
         try:
-            self.card: dict[str, Any] = json.loads((folder / "card.json").read_text())
-            scale = {k: float(v) for k, v in self.card["scale"].items() if k != "name"}
-            self.scale = Scale(**scale)
+            self.name = str(self.card["name"])
+            self.scale = Scale(**{k: v for k, v in self.card["scale"].items() if k != "name"})
             self.network = PublishedModel3(AlignnConfig(**self.card["config"]))
-            self.sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
-            self.network.load_state_dict(load_file(weights, device="cpu"))
-        except (OSError, KeyError, TypeError, ValueError, SafetensorError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
+            self.network.load_state_dict(tensors)
+        except (KeyError, TypeError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:160]
             raise BadInput(
-                f"{folder}: not a sound imported model ({reason}); import it again"
+                f"{folder}: not an imported model ({reason}); import it again"
             ) from error
-        self.name = str(self.card.get("name", folder.name))
-        self.device = torch.device(device)
+        self.device = pick_device(device)
         self.network.eval().to(self.device)
 
-    @torch.inference_mode()
-    def barriers_ev(
+    def predict(
         self,
         bands: Sequence[Band],
         batch_size: int = 4,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> list[float]:
-        """Barrier of each band in eV.
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Prediction]:
+        """Predict the barriers of bands, in the order given.
+
+        A checkpoint comes without calibration: ``interval_90_ev`` is None, and no hop is flagged
+        as odd.
 
         Parameters
         ----------
         bands
-            Bands with all their sites in one cell.
+            With all their sites in one cell.
         batch_size
             Bands side by side. Memory grows with it; on a CPU more is not faster.
         progress
-            Called with (done, of how many) after each batch.
+            Called with the number of bands done, after each batch.
         """
-        found: list[float] = []
+        found: list[Prediction] = []
         for start in range(0, len(bands), batch_size):
-            graph = collate([band_graph(b) for b in bands[start : start + batch_size]])
-            found += self.scale.to_ev(self.network(graph.to(self.device))).tolist()
+            part = bands[start : start + batch_size]
+            with torch.inference_mode():
+                graph = collate([band_graph(band) for band in part]).to(self.device)
+                values = self.scale.to_ev(self.network(graph)).tolist()
+            found += [
+                Prediction(band.id, value, None, in_domain=True)  # type: ignore[arg-type]
+                for band, value in zip(part, values, strict=True)
+            ]
             if progress is not None:
-                progress(len(found), len(bands))
+                progress(len(found))
         return found
 
 
@@ -236,13 +244,7 @@ def _state_dict(data: bytes, path: str | Path) -> dict[str, Tensor]:
     """Tensors only: a pickle that wants to run anything is refused."""
     try:
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        zipfile.BadZipFile,
-        ValueError,
-    ) as error:
+    except Exception as error:  # whatever the restricted unpickler stumbles over or refuses
         raise BadInput(
             f"{path}: not a PyTorch checkpoint of plain tensors; need the authors' "
             "best_model.pt.bz2"
@@ -295,8 +297,9 @@ def _write(target: Path, card: dict[str, Any], state: dict[str, Tensor]) -> None
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
-        save_file({k: v.contiguous() for k, v in state.items()}, folder / "weights.safetensors")
-        (folder / "card.json").write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
+        write_tensors(folder / WEIGHTS, state, {"kind": KIND})
+        card = {**card, "sha256": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()}
+        (folder / CARD).write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
         if target.exists():
             shutil.rmtree(target)
         folder.chmod(0o755)

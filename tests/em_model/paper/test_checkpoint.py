@@ -35,12 +35,16 @@ def write_checkpoint(path, content=None):
 def test_imported_model_answers_as_the_network(tmp_path, models, file):
     folder = import_checkpoint(write_checkpoint(tmp_path / file), "theirs", "none")
     assert folder == models / "theirs" == user_models() / "theirs"
-    assert sorted(p.name for p in folder.iterdir()) == ["card.json", "weights.safetensors"]
+    assert sorted(p.name for p in folder.iterdir()) == ["card.json", "model.safetensors"]
     predictor = PublishedPredictor(folder)
     band = rocksalt_band()
     with torch.inference_mode():
         raw = recipe_model(SMALL)(band_graph(band)).item()
-    assert predictor.barriers_ev([band] * 3, batch_size=2) == pytest.approx([raw] * 3, abs=1e-6)
+    done = []
+    found = predictor.predict([band] * 3, batch_size=2, progress=done.append)
+    assert [p.barrier_ev for p in found] == pytest.approx([raw] * 3, abs=1e-6)
+    assert [(p.id, p.interval_90_ev) for p in found] == [("lif", None)] * 3
+    assert done == [2, 3]
     assert predictor.card["parameters"] == sum(p.numel() for p in recipe_model(SMALL).parameters())
 
 
@@ -49,7 +53,8 @@ def test_published_size_answers_as_the_original_code(tmp_path, reference, train_
     predictor = PublishedPredictor(import_checkpoint(path, "published", "none"))
     for example in reference["examples"][:3]:
         band = train_bands[str(example["id"])]
-        assert predictor.barriers_ev([band])[0] == pytest.approx(example["output"], abs=1e-4)
+        (found,) = predictor.predict([band])
+        assert found.barrier_ev == pytest.approx(example["output"], abs=1e-4)
 
 
 def test_scales():
@@ -142,8 +147,20 @@ def test_names(tmp_path, models):
 
 def test_damaged_import_is_refused_in_one_line(tmp_path):
     folder = import_checkpoint(write_checkpoint(tmp_path / "best_model.pt"), "mine")
-    weights = folder / "weights.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-64])
-    with pytest.raises(BadInput, match="import it again") as caught:
-        PublishedPredictor(folder)
-    assert "\n" not in str(caught.value)
+    weights, card = folder / "model.safetensors", folder / "card.json"
+    whole, text = weights.read_bytes(), card.read_text()
+    flipped = bytearray(whole)
+    flipped[-3] ^= 1
+    for damaged in (whole[:-64], bytes(flipped)):
+        weights.write_bytes(damaged)
+        with pytest.raises(BadInput) as caught:
+            PublishedPredictor(folder)
+        assert "\n" not in str(caught.value)
+    weights.write_bytes(whole)
+    for wrong in ("{", text.replace('"hidden": 16', '"hidden": 8'), text.replace('"low"', '"lo"')):
+        card.write_text(wrong)
+        with pytest.raises(BadInput) as caught:
+            PublishedPredictor(folder)
+        assert "\n" not in str(caught.value)
+    card.write_text(text)
+    assert PublishedPredictor(folder).name == "mine"

@@ -114,8 +114,9 @@ class NebFailure(RuntimeError):
     Attributes
     ----------
     kind
-        ``ends_do_not_match``, ``element_unknown``, ``endpoint_not_converged``, ``endpoint_left_site``, ``endpoints_collapsed``,
-        ``host_rearranged``, ``band_not_converged`` or ``calculator_failed``.
+        ``ends_do_not_match``, ``element_unknown``, ``endpoint_not_converged``,
+        ``endpoint_left_site``, ``endpoints_collapsed``, ``host_rearranged`` or
+        ``band_not_converged``.
     bracket_ev
         Lower and upper bound of the barrier as far as the band got, or None.
     images

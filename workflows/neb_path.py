@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from ase import Atoms
 from ase.geometry import find_mic
@@ -62,7 +64,5 @@ def interpolate(first: Atoms, last: Atoms, movable: int) -> list[Atoms]:
 
 def path_coordinate(images: list[Atoms]) -> np.ndarray:
     """Length along the path at each image, Å, from the displacement of all atoms; shape (n,)."""
-    steps = [
-        np.linalg.norm(b.positions - a.positions) for a, b in zip(images, images[1:], strict=False)
-    ]
+    steps = [np.linalg.norm(b.positions - a.positions) for a, b in pairwise(images)]
     return np.concatenate([[0.0], np.cumsum(steps)])

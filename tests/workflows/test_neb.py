@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ class EmtEngine:
 class EggBox(Calculator):
     """Sinusoidal potential along x of height ``2 A`` that all atoms feel, stiff across."""
 
-    implemented_properties = ["energy", "forces"]
+    implemented_properties: ClassVar = ["energy", "forces"]
     amplitude_ev, period_ang, stiffness = 0.25, 2.0, 2.0
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):

@@ -26,7 +26,6 @@ def label(
     out: Annotated[Path, typer.Argument(help="extended-XYZ file to append to")],
     bands: Annotated[Path, typer.Option(help="literature bands, JSON lines")],
     bulk: Annotated[Path, typer.Option(help="bulk crystals, JSON lines")],
-    catalogue: Annotated[Path, typer.Option(help="catalogue of hosts, YAML")],
     minutes: float = 25,
     seed: int = 0,
 ) -> None:
@@ -35,7 +34,7 @@ def label(
     seeds: list[Seed] = [
         *band_seeds(bands, rng),
         *bulk_seeds(bulk, rng),
-        *catalogue_seeds(catalogue, rng),
+        *catalogue_seeds(rng),
     ]
     # Sources in fixed shares, so that a budget cut short still covers all of them.
     shares = {"band": 0.5, "bulk": 0.35, "catalogue": 0.15}
@@ -62,6 +61,42 @@ def train(
     from workflows.distill.train import train as train_student
 
     train_student(labels, out, minutes=minutes)
+
+
+@app.command()
+def validate(
+    bands: Annotated[Path, typer.Argument(help="literature bands, JSON lines")],
+    out: Annotated[Path, typer.Option(help="JSON lines to append to; hops in it are skipped")],
+    model: Annotated[str, typer.Option(help="mini, chgnet, or a folder")] = "mini",
+    max_atoms: int = 60,
+    hops: int = 20,
+    hosts: Annotated[str, typer.Option(help="held-out, seen or all")] = "held-out",
+    minutes: float = 30,
+) -> None:
+    """Run bands of literature hops with a potential."""
+    from itertools import islice
+
+    from workflows.distill.validate import literature_hops
+    from workflows.distill.validate import validate as run
+    from workflows.engines import get_potential
+    from workflows.neb import NebSettings
+
+    held_out = {"held-out": True, "seen": False, "all": None}[hosts]
+    records = islice(literature_hops(bands, max_atoms=max_atoms, held_out=held_out), hops)
+    run(records, get_potential(model), out, NebSettings(), minutes=minutes)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="folder of a training")],
+    labels: Annotated[list[Path], typer.Option(help="extended-XYZ files of labels")],
+    out: Annotated[Path, typer.Option(help="folder to ship")],
+    validation: Annotated[list[Path] | None, typer.Option(help="results of validate")] = None,
+) -> None:
+    """Copy the weights where they ship from and write the model card."""
+    from workflows.distill.card import export as export_student
+
+    export_student(run, labels, validation or [], out, name=out.name)
 
 
 if __name__ == "__main__":

@@ -14,16 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from ase import Atoms
 from ase.data import atomic_numbers
-from pymatgen.core import Composition, Lattice, Structure
+from ase.formula import Formula
+from pymatgen.core import Composition
+
+from workflows.sources.catalogue import load_catalogue
 
 WORKING_IONS = ("Li", "Na", "K", "Mg", "Ca", "Zn", "Al")
 
 UNKNOWN = {
     atomic_numbers[symbol]
-    for symbol in "He Ne Ar Kr Xe Hg Tc Pa Ac Th U Np Pu Tl Cs Be Au Pt Os Re Eu Yb".split()
+    for symbol in Formula("HeNeArKrXeHgTcPaAcThUNpPuTlCsBeAuPtOsReEuYb").count()
 }
 """Elements that occur neither in the literature bands nor in the catalogue, left out so that
 the model's capacity goes to battery chemistries."""
@@ -110,26 +112,16 @@ def bulk_seeds(path: Path, rng: np.random.Generator, max_atoms: int = 30) -> Ite
         yield Seed(rattled(strained(atoms, rng), rng), "bulk", group)
 
 
-def catalogue_seeds(path: Path, rng: np.random.Generator, copies: int = 6) -> Iterator[Seed]:
+def catalogue_seeds(rng: np.random.Generator, copies: int = 6) -> Iterator[Seed]:
     """Vacancy cells of the catalogue hosts with an ion at a random point of a short hop."""
-    for entry in yaml.safe_load(path.read_text(encoding="utf-8")):
-        lattice = entry["lattice"]
-        structure = Structure.from_spacegroup(
-            entry["spacegroup"],
-            Lattice.from_parameters(
-                *(lattice[k] for k in ("a", "b", "c", "alpha", "beta", "gamma"))
-            ),
-            [site["element"] for site in entry["sites"]],
-            [site["xyz"] for site in entry["sites"]],
-            tol=1e-3,
-        )
-        host = structure.to_ase_atoms()
-        ion = entry["working_ion"]
-        group = host_group(host.get_chemical_symbols(), ion)
-        for _ in range(copies):
-            cell = supercell(host, 6.5, 110)
-            atoms = hopping_vacancy(cell, ion, rng) if rng.random() < 0.8 else cell
-            yield Seed(rattled(strained(atoms, rng), rng), "catalogue", group)
+    for ion in WORKING_IONS:
+        for record in load_catalogue({ion}):
+            host = record.structure.to_ase_atoms()
+            group = host_group(host.get_chemical_symbols(), ion)
+            for _ in range(copies):
+                cell = supercell(host, 6.5, 110)
+                atoms = hopping_vacancy(cell, ion, rng) if rng.random() < 0.8 else cell
+                yield Seed(rattled(strained(atoms, rng), rng), "catalogue", group)
 
 
 def supercell(atoms: Atoms, min_height_ang: float, max_atoms: int) -> Atoms:

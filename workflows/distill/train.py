@@ -32,7 +32,7 @@ ARCHITECTURE: dict[str, Any] = {
     "num_polynomial_cutoff": 5,
     "max_ell": 2,
     "num_interactions": 2,
-    "hidden_irreps": "64x0e",
+    "hidden_irreps": "32x0e",
     "mlp_irreps": "16x0e",
     "correlation": 2,
     "first_interaction": "RealAgnosticInteractionBlock",
@@ -56,7 +56,7 @@ def read_frames(
 
 
 def train(
-    labels: list[Path], out: Path, *, minutes: float, lr: float = 0.006, batch_atoms: int = 64
+    labels: list[Path], out: Path, *, minutes: float, lr: float = 0.008, batch_atoms: int = 64
 ) -> None:
     """Train for ``minutes`` in all, over as many runs as it takes.
 
@@ -85,7 +85,7 @@ def train(
         "%d training frames, %d held out, %d elements", len(frames), len(held_out), len(numbers)
     )
     data = [to_data(frame, numbers) for frame in frames]
-    check = [to_data(frame, numbers) for frame in held_out[:: max(1, len(held_out) // 100)]]
+    check = [to_data(frame, numbers) for frame in held_out[:: max(1, len(held_out) // 60)]]
     if state is None:
         neighbours = float(np.mean([d.edge_index.shape[1] / d.num_nodes for d in data]))
         config = {**ARCHITECTURE, "avg_num_neighbors": neighbours, "atomic_numbers": numbers}
@@ -98,7 +98,7 @@ def train(
     else:
         model = build_model(json.loads((out / "config.json").read_text()))
         model.load_state_dict(state["model"])
-    optimiser = torch.optim.Adam(model.parameters(), lr=lr, amsgrad=True)
+    optimiser = torch.optim.Adam(model.parameters(), lr=lr)
     average = {name: value.clone() for name, value in model.state_dict().items()}
     elapsed, steps = 0.0, 0
     if state is not None:
@@ -125,7 +125,7 @@ def train(
                         average[name].lerp_(value, 1 - decay)
             losses.append(float(loss.detach()))
             elapsed, last = elapsed + time.monotonic() - last, time.monotonic()
-            if elapsed - saved > 240 or elapsed >= 60 * minutes:
+            if elapsed - saved > 300 or elapsed >= 60 * minutes:
                 state = {
                     "model": model.state_dict(),
                     "optimiser": optimiser.state_dict(),
@@ -134,6 +134,9 @@ def train(
                     "steps": steps,
                 }
                 torch.save(state, checkpoint_file)
+                (out / "progress.json").write_text(
+                    json.dumps({"elapsed_s": elapsed, "steps": steps}) + "\n"
+                )
                 student = build_model(json.loads((out / "config.json").read_text()))
                 student.load_state_dict(average)
                 save_file(

@@ -7,9 +7,13 @@ mace-torch's own ``.model`` format are pickles: give only files that you trust.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
+import logging
 import os
 import sys
+import warnings
+from collections.abc import Iterator
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -94,7 +98,8 @@ class MaceEngine:
         """Symbols that the model was trained on."""
         if self._file.suffix == ".safetensors":
             return [chemical_symbols[z] for z in read_config(self._file.parent)["atomic_numbers"]]
-        return [chemical_symbols[int(z)] for z in self._model.atomic_numbers]
+        numbers: Any = self._model.atomic_numbers
+        return [chemical_symbols[int(z)] for z in numbers]
 
     def identity(self) -> ModelRef:
         """Name, sha256 of the weights file, dtype and versions."""
@@ -167,25 +172,26 @@ def build_model(config: dict[str, Any]) -> torch.nn.Module:
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:
-        return modules.ScaleShiftMACE(
-            r_max=config["r_max"],
-            num_bessel=config["num_bessel"],
-            num_polynomial_cutoff=config["num_polynomial_cutoff"],
-            max_ell=config["max_ell"],
-            interaction_cls=modules.interaction_classes["RealAgnosticResidualInteractionBlock"],
-            interaction_cls_first=modules.interaction_classes[config["first_interaction"]],
-            num_interactions=config["num_interactions"],
-            num_elements=len(config["atomic_numbers"]),
-            hidden_irreps=o3.Irreps(config["hidden_irreps"]),
-            MLP_irreps=o3.Irreps(config["mlp_irreps"]),
-            gate=torch.nn.functional.silu,
-            atomic_energies=np.zeros(len(config["atomic_numbers"])),
-            avg_num_neighbors=config["avg_num_neighbors"],
-            atomic_numbers=config["atomic_numbers"],
-            correlation=config["correlation"],
-            atomic_inter_scale=1.0,
-            atomic_inter_shift=0.0,
-        )
+        with _quiet():
+            return modules.ScaleShiftMACE(
+                r_max=config["r_max"],
+                num_bessel=config["num_bessel"],
+                num_polynomial_cutoff=config["num_polynomial_cutoff"],
+                max_ell=config["max_ell"],
+                interaction_cls=modules.interaction_classes["RealAgnosticResidualInteractionBlock"],
+                interaction_cls_first=modules.interaction_classes[config["first_interaction"]],
+                num_interactions=config["num_interactions"],
+                num_elements=len(config["atomic_numbers"]),
+                hidden_irreps=o3.Irreps(config["hidden_irreps"]),
+                MLP_irreps=o3.Irreps(config["mlp_irreps"]),
+                gate=torch.nn.functional.silu,
+                atomic_energies=np.zeros(len(config["atomic_numbers"])),
+                avg_num_neighbors=config["avg_num_neighbors"],
+                atomic_numbers=config["atomic_numbers"],
+                correlation=config["correlation"],
+                atomic_inter_scale=1.0,
+                atomic_inter_shift=0.0,
+            )
     finally:
         torch.set_default_dtype(before)
 
@@ -197,11 +203,25 @@ def _mace() -> Any:
     while it is imported, nothing does afterwards.
     """
     before = os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
-    import mace.calculators as calculators
+    with _quiet():
+        import mace.calculators as calculators
 
     if before is None:
         os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
     return calculators
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence remarks on optional accelerators and TorchScript that no user can act on."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                yield
+        finally:
+            logging.disable(logging.NOTSET)
 
 
 def _local_path(name: str) -> Path | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import spglib
@@ -30,6 +32,9 @@ of published coordinates lie well inside its cells."""
 _UNIMODULAR = np.array(list(product((-1, 0, 1), repeat=9))).reshape(-1, 3, 3)
 _UNIMODULAR = _UNIMODULAR[np.abs(np.round(np.linalg.det(_UNIMODULAR))) == 1]
 
+SpglibCell = tuple[np.ndarray, np.ndarray, list[int]]
+"""Lattice vectors in rows, fractional coordinates, atomic numbers."""
+
 
 class Unfit(ValueError):
     """A structure cannot be a host.
@@ -38,7 +43,8 @@ class Unfit(ValueError):
     ----------
     reason
         Short name to count by: ``unknown_species``, ``disordered``, ``no_working_ion``,
-        ``duplicate_atoms``, ``no_symmetry``, ``too_large``, ``no_supercell``.
+        ``not_finite``, ``duplicate_atoms``, ``no_symmetry``, ``too_large``, ``no_supercell``,
+        ``no_structure``.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -91,9 +97,9 @@ def prepare_host(
     symbols = _element_symbols(structure)
     if working_ion not in symbols:
         raise Unfit("no_working_ion", f"{structure.formula} has no {working_ion}")
-    bare = Structure(structure.lattice, symbols, structure.frac_coords)
-    _refuse_duplicates(bare)
-    cell = (bare.lattice.matrix, bare.frac_coords, [Element(s).Z for s in symbols])
+    cell = (structure.lattice.matrix, structure.frac_coords, [Element(s).Z for s in symbols])
+    _refuse_not_finite(cell)
+    _refuse_duplicates(structure)
     standard = spglib_call(spglib.standardize_cell, cell, to_primitive=True, symprec=symprec_ang)
     lattice, coords, numbers = standard
     if len(numbers) > max_sites:
@@ -157,12 +163,13 @@ def read_structure(path: str | Path) -> Structure:
     if len(structure) == 0:
         raise BadInput(f"{path}: holds no atoms; give a CIF, POSCAR or pymatgen JSON")
     if not (np.isfinite(structure.frac_coords).all() and structure.volume > 1.0):
-        raise BadInput(f"{path}: the cell or a coordinate is not a number; mend the file")
+        raise BadInput(f"{path}: the cell is flat or a coordinate is not a number; mend the file")
     return structure
 
 
-def spglib_call(function, cell, **options):  # type: ignore[no-untyped-def]
-    """Call spglib and turn both of its ways to fail into :class:`Unfit`."""
+def spglib_call(function: Callable[..., Any], cell: SpglibCell, **options: Any) -> Any:
+    """Call spglib and turn its ways to fail, of which one is a crash, into :class:`Unfit`."""
+    _refuse_not_finite(cell)
     try:
         result = function(cell, **options)
     except spglib.error.SpglibError as error:
@@ -222,6 +229,11 @@ def _element_symbols(structure: Structure) -> list[str]:
             )
         symbols.append(symbol)
     return symbols
+
+
+def _refuse_not_finite(cell: SpglibCell) -> None:
+    if not (np.isfinite(cell[0]).all() and np.isfinite(cell[1]).all()):
+        raise Unfit("not_finite", "the cell or a coordinate is not a number; mend the structure")
 
 
 def _refuse_duplicates(structure: Structure) -> None:

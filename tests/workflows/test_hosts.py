@@ -98,6 +98,12 @@ def test_dummy_species_are_refused():
     assert refusal(dummy).reason == "unknown_species"
 
 
+def test_coordinates_that_are_no_numbers():
+    # spglib would crash the process.
+    hollow = Structure(ROCK_SALT.lattice, ["Li", "F"], [[0, 0, np.nan], [0.5, 0.5, 0.5]])
+    assert refusal(hollow).reason == "not_finite"
+
+
 def test_refusals_survive_the_way_between_processes():
     error = pickle.loads(pickle.dumps(Unfit("disordered", "site 3")))
     assert (error.reason, str(error)) == ("disordered", "site 3")

@@ -26,7 +26,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+# Run as a script, this file must not stand in the way of the package of its name.
+sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).parent]
+
 PEERS = ("hopscreen", "litemongo", "neosqlite")
+INDEXED = ("barrier_ev", "candidate_id", "working_ion", "band_gap_ev", "energy_above_hull_ev")
+FILTER = {"working_ion": "Li", "band_gap_ev": {"$gt": 2}, "energy_above_hull_ev": {"$lt": 0.02}}
 
 
 def open_peer(name: str, folder: Path) -> tuple[Any, Any]:
@@ -85,55 +90,57 @@ def milliseconds(action: Callable[[], Any], repeats: int = 3) -> float:
     return best * 1e3
 
 
+def measure(name: str, count: int, folder: Path) -> list[float]:
+    """Return the figures of one store, in the order of the headings."""
+    c, update_one = open_peer(name, folder)
+    other, _ = open_peer(name, folder)
+    page = find_ours if name == "hopscreen" else find
+    rng = random.Random(0)
+    rows = [synthetic(i, rng) for i in range(count)]
+    start = time.perf_counter()
+    for field in INDEXED:
+        c.create_index(field)
+    for i in range(0, count, 1000):
+        c.insert_many(rows[i : i + 1000])
+    insert = time.perf_counter() - start
+    middle = {"_id": rows[count // 2]["_id"]}
+
+    def touch(row: dict[str, Any]) -> Any:
+        return update_one({"_id": row["_id"]}, {"$set": {"x": rng.random()}})
+
+    def read_after_write() -> float:
+        other.update_one(middle, {"$set": {"touched": rng.random()}})
+        start = time.perf_counter()
+        c.find_one(middle)
+        return (time.perf_counter() - start) * 1e3
+
+    return [
+        insert,
+        milliseconds(lambda: c.update_one(middle, {"$set": {"x": rng.random()}})),
+        milliseconds(lambda: c.bulk_write([touch(row) for row in rows[:1000]])),
+        milliseconds(lambda: page(c, FILTER, [("barrier_ev", 1), ("candidate_id", 1)], 20)),
+        milliseconds(lambda: page(c, {}, [("barrier_ev", 1)], 20)),
+        milliseconds(lambda: c.count_documents({"working_ion": "Li", "barrier_ev": {"$lt": 0.35}})),
+        min(read_after_write() for _ in range(3)),
+        milliseconds(
+            lambda: list(c.aggregate([{"$group": {"_id": "$working_ion", "n": {"$sum": 1}}}])),
+            repeats=1,
+        ),
+    ]
+
+
 def peers(counts: list[int]) -> None:
-    filtered = {"working_ion": "Li", "band_gap_ev": {"$gt": 2}, "energy_above_hull_ev": {"$lt": 0.02}}
-    order = [("barrier_ev", 1), ("candidate_id", 1)]
-    group = [{"$group": {"_id": "$working_ion", "n": {"$sum": 1}}}]
-    headings = ("documents", "store", "insert all / s", "update one", "update 1000", "first page",
-                "top 20", "count", "after other's write", "aggregate")  # fmt: skip
-    print("milliseconds but for the insertion\n" + " | ".join(headings))
+    headings = (
+        "insert all / s", "update one", "update 1000", "first page", "top 20", "count",
+        "read after another's write", "aggregate",
+    )  # fmt: skip
+    print("milliseconds, but for the insertion")
+    print("documents | store | " + " | ".join(headings))
     for count in counts:
         for name in installed():
             with tempfile.TemporaryDirectory() as folder:
-                c, update_one = open_peer(name, Path(folder))
-                other, _ = open_peer(name, Path(folder))
-                page = find_ours if name == "hopscreen" else find
-                rng = random.Random(0)
-                rows = [synthetic(i, rng) for i in range(count)]
-                start = time.perf_counter()
-                for field in ("barrier_ev", "candidate_id", "working_ion", "band_gap_ev",
-                              "energy_above_hull_ev"):  # fmt: skip
-                    c.create_index(field)
-                for i in range(0, count, 1000):
-                    c.insert_many(rows[i : i + 1000])
-                insert = time.perf_counter() - start
-                middle = {"_id": rows[count // 2]["_id"]}
-
-                def after_write(c=c, other=other, middle=middle) -> None:
-                    other.update_one(middle, {"$set": {"touched": rng.random()}})
-                    start = time.perf_counter()
-                    c.find_one(middle)
-                    times.append(time.perf_counter() - start)
-
-                times: list[float] = []
-                figures = [
-                    milliseconds(lambda: c.update_one(middle, {"$set": {"x": rng.random()}})),
-                    milliseconds(
-                        lambda: c.bulk_write(
-                            [update_one({"_id": r["_id"]}, {"$set": {"x": rng.random()}})
-                             for r in rows[:1000]]
-                        )
-                    ),
-                    milliseconds(lambda: page(c, filtered, order, 20)),
-                    milliseconds(lambda: page(c, {}, order[:1], 20)),
-                    milliseconds(
-                        lambda: c.count_documents({"working_ion": "Li", "barrier_ev": {"$lt": 0.35}})
-                    ),
-                    (milliseconds(after_write), min(times) * 1e3)[1],
-                    milliseconds(lambda: list(c.aggregate(group)), repeats=1),
-                ]  # fmt: skip
-                print(f"{count} | {name} | {insert:.2f} | " + " | ".join(f"{f:.2f}" for f in figures))
-                sys.stdout.flush()
+                figures = measure(name, count, Path(folder))
+            print(f"{count} | {name} | " + " | ".join(f"{f:.2f}" for f in figures), flush=True)
 
 
 _KILLED = """
@@ -270,7 +277,10 @@ def screen(uri: str, materials: int, hops: int) -> None:
         pages = {
             "first page of the ranking": {},
             "first page, filtered": {"where": where},
-            "first page, filtered, sorted by band gap": {"where": where, "sort": {"band_gap_ev": -1}},
+            "first page, filtered, sorted by band gap": {
+                "where": where,
+                "sort": {"band_gap_ev": -1},
+            },
             "page 500": {"skip": 10000},
         }
         for name, how in pages.items():

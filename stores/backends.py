@@ -69,8 +69,7 @@ class Files(GridFSStore):
         store._coll = gridfs.GridFS(database, name)
         store._files_collection = database[f"{name}.files"]
         store._chunks_collection = database[f"{name}.chunks"]
-        store._fs = MongoStore.from_collection(store._files_collection)
-        store._fs.key = key
+        store._fs = Documents.on(store._files_collection, key)  # type: ignore[assignment]
         return store
 
     @property
@@ -265,7 +264,7 @@ def _without_credentials(uri: str) -> tuple[str, str]:
         user, _, password = login.partition(":")
         os.environ[USERNAME], os.environ[PASSWORD] = unquote_plus(user), unquote_plus(password)
         return f"{scheme}://{address}", uri
-    if user := os.environ.get(USERNAME):
+    if user := os.environ.get(USERNAME, ""):
         password = quote_plus(os.environ.get(PASSWORD, ""))
         return uri, f"{scheme}://{quote_plus(user)}:{password}@{address}"
     return uri, uri

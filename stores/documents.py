@@ -18,9 +18,7 @@ Level = Literal["band", "mlip", "dft"]
 
 LEVELS: tuple[Level, ...] = ("band", "mlip", "dft")
 
-UtcTime = Annotated[
-    datetime, AfterValidator(lambda t: t if t.tzinfo else t.replace(tzinfo=UTC))
-]
+UtcTime = Annotated[datetime, AfterValidator(lambda t: t if t.tzinfo else t.replace(tzinfo=UTC))]
 """A moment; what comes back from a store without a zone is UTC."""
 
 Vector3i = tuple[int, int, int]

@@ -10,10 +10,9 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
-from bson import json_util
-from bson.errors import BSONError
 from pymongo.errors import PyMongoError
 
 from stores.documents import LEVELS, BarrierDoc, CandidateDoc, Failure, HopDoc, RankedDoc
@@ -89,7 +88,7 @@ def parse_where(where: Where) -> dict[str, Any]:
     if isinstance(where, str):
         try:
             where = json.loads(where, object_hook=_typed)
-        except (ValueError, TypeError, BSONError) as error:
+        except (ValueError, TypeError) as error:
             raise BadInput(f"--where: not valid JSON ({_line(error)}); {_EXAMPLE}") from None
     if not isinstance(where, Mapping):
         raise BadInput(f"--where: not a mapping; {_EXAMPLE}")
@@ -105,8 +104,8 @@ def parse_where(where: Where) -> dict[str, Any]:
 
 
 def _typed(value: dict[str, Any]) -> Any:
-    """Read dates and object ids of MongoDB's extended JSON; all else stands as written."""
-    return json_util.object_hook(value) if set(value) in ({"$date"}, {"$oid"}) else value
+    """Read the dates of MongoDB's extended JSON; all else stands as written."""
+    return datetime.fromisoformat(value["$date"]) if set(value) == {"$date"} else value
 
 
 @dataclass(frozen=True)
@@ -143,9 +142,9 @@ def look_up(store: ScreenStore, name: str) -> MaterialView | HopView:
         return hop
     if material := find_material(store, name):
         return material
-    if estimate := store.get(BarrierDoc, barrier_id=name):
-        if hop := find_hop(store, estimate.hop_id):
-            return hop
+    estimate = store.get(BarrierDoc, barrier_id=name)
+    if estimate and (hop := find_hop(store, estimate.hop_id)):
+        return hop
     raise BadInput(f"store {store.uri}: no material or hop {name!r}; `hopscreen rank` lists ids")
 
 

@@ -11,6 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -167,7 +168,7 @@ def rank_material(
         band_gap_ev=candidate.band_gap_ev,
         source=candidate.source,
         metadata=candidate.metadata,
-        provenance=Provenance(versions={"hopscreen": version("hopscreen")}),
+        provenance=Provenance(versions=_versions()),
     )
 
 
@@ -212,6 +213,11 @@ def _limits(
             alternatives=list(limit.alternatives),
         )
     return members, limits
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {"hopscreen": version("hopscreen")}
 
 
 def _estimate(doc: BarrierDoc) -> dict[str, Any]:

@@ -194,7 +194,9 @@ class FilterCompiler:
             return scalar
         exact = not self._has_member(path, OPAQUE)
         inside = member.sql if exact else f"{member.sql} OR value = x'{OPAQUE.hex()}'"
-        sql = f"{scalar.sql} OR id IN (SELECT id FROM {self._members} WHERE path = ? AND ({inside}))"
+        sql = (
+            f"{scalar.sql} OR id IN (SELECT id FROM {self._members} WHERE path = ? AND ({inside}))"
+        )
         return Condition(sql, exact, [*scalar.params, path, *member.params])
 
     @staticmethod

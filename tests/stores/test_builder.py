@@ -37,7 +37,7 @@ def _ranking(store):
 def _age_documents(store):
     """Make all documents old, so that the builder's margin for clocks is over."""
     for collection in (store.candidates, store.hops, store.barriers):
-        collection._collection.update_many({}, {"$set": {"last_updated": datetime(2026, 1, 1)}})  # noqa: DTZ001
+        collection._collection.update_many({}, {"$set": {"last_updated": datetime(2026, 1, 1)}})
 
 
 def test_it_builds_what_rank_materials_does(store, samples):

@@ -137,10 +137,10 @@ def test_credentials_from_the_environment(tmp_path, monkeypatch):
     from pymongo import MongoClient
     from secantus import SecantusDBServer
 
-    with SecantusDBServer(storage_path=str(tmp_path / "db")) as server:
-        with MongoClient(server.uri) as admin:
-            admin.admin.command("createUser", "jane", pwd="p@ss", roles=["root"])
-    server = SecantusDBServer(storage_path=str(tmp_path / "db"), require_auth=True)
+    storage = str(tmp_path / "db")
+    with SecantusDBServer(storage_path=storage) as server, MongoClient(server.uri) as client:
+        client.admin.command("createUser", "jane", pwd="p@ss", roles=["root"])
+    server = SecantusDBServer(storage_path=storage, require_auth=True)
     server.start()
     try:
         address = server.uri.rstrip("/")

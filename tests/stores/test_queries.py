@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import re
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -43,8 +42,8 @@ def screened(store, samples):
     put([samples.candidate("odd", hops_status="failed", error=error, screens=["s"])])
     put([samples.candidate("waits", screens=["other"]), samples.hop("waits-x", [X], "waits")])
     put([samples.candidate("none", status="rejected", rejected_by="working_ion", screens=["s"])])
-    put([samples.candidate("cif", status="failed", screens=["s"],
-                           error=Failure(kind="ParseError", message="bad", folder="/cif"))])  # fmt: skip
+    error = Failure(kind="ParseError", message="bad", folder="/cif")
+    put([samples.candidate("cif", status="failed", screens=["s"], error=error)])
     rank_materials(store)
     return store
 
@@ -82,7 +81,7 @@ def test_where(screened, where, names):
     [
         "{barrier_ev: 1}", "[]", "3", '"x"', '{"barrier_ev": {"$lt": 0.3}', '{"a": {"$wrong": 1}}',
         '{"$wrong": []}', '{"$where": "sleep(1000)"}', '{"$or": [{"a": {"$where": "1"}}]}',
-        '{"$or": 1}', '{"a": {"$in": 1}}', '{"a": {"$date": "yesterday"}}', '{"a": {"$regex": "("}}',
+        '{"$or": 1}', '{"a": {"$in": 1}}', '{"a": {"$date": "now"}}', '{"a": {"$regex": "("}}',
     ],
 )  # fmt: skip
 def test_a_bad_filter_is_one_line(screened, where):
@@ -195,11 +194,9 @@ def _blocks():
 
 def test_the_page_of_queries_runs(screened, samples, uri):
     """Every block of docs/queries.md, in one session, on the store of this test."""
-    late = datetime.now(UTC) + timedelta(seconds=1)
-    assert late > datetime.now(UTC) - timedelta(days=1)
     scope = {"STORE": uri}
     for block in _blocks():
-        exec(compile(block, str(PAGE), "exec"), scope)  # noqa: S102
+        exec(compile(block, str(PAGE), "exec"), scope)
     scope["store"].close()
     # what the page says that it finds, found
     assert _names(scope["electrolytes"]) == ["good"]

@@ -77,13 +77,13 @@ def test_find_sorts_and_pages(store, samples):
 
 
 def test_writing_while_reading(store, samples):
-    store.put(samples.hop(f"h{i}", [EDGE]) for i in range(1000))
+    store.put(samples.hop(f"h{i}", [EDGE]) for i in range(300))
     seen = 0
     for hop in store.find(HopDoc, {"length_ang": 3.0}):
         store.put([hop.model_copy(update={"length_ang": 4.0})])
         seen += 1
-    assert seen == 1000
-    assert store.count(HopDoc, {"length_ang": 4.0}) == 1000
+    assert seen == 300
+    assert store.count(HopDoc, {"length_ang": 4.0}) == 300
 
 
 def test_a_broken_document_is_named_and_hides_no_other(store, samples, caplog):

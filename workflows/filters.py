@@ -8,7 +8,7 @@ What needs a memory of other hosts is in :mod:`workflows.duplicates`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pymatgen.core import Element, Structure
@@ -210,13 +210,13 @@ def order_by_ewald(host: Structure, working_ion: str) -> Structure:
         algo=OrderDisorderedStructureTransformation.ALGO_BEST_FIRST, occ_tol=OCCUPANCY_TOLERANCE
     )
     try:
-        ordered = rule.apply_transformation(charged)
+        ordered: Any = rule.apply_transformation(charged)
     except ValueError:
         raise Refused(
             "disorder", "its occupancies are no whole atoms in the given cell; give a supercell"
         ) from None
     ordered.remove_oxidation_states()
-    return ordered
+    return cast(Structure, ordered)
 
 
 def _formula(host: Structure) -> str:

@@ -12,9 +12,11 @@ from workflows.sources.base import CandidateRecord, SourceOptions, SourceUnavail
 from workflows.sources.catalogue import CatalogueOptions, load_catalogue
 from workflows.sources.files import FilesOptions
 from workflows.sources.materials_project import MaterialsProjectOptions
+from workflows.sources.store import FieldMap, StoreOptions
 
 CandidateOptions = Annotated[
-    CatalogueOptions | FilesOptions | MaterialsProjectOptions, Field(discriminator="source")
+    CatalogueOptions | FilesOptions | MaterialsProjectOptions | StoreOptions,
+    Field(discriminator="source"),
 ]
 """The ``candidates`` section of a screening file, told apart by its ``source``."""
 
@@ -22,9 +24,11 @@ __all__ = [
     "CandidateOptions",
     "CandidateRecord",
     "CatalogueOptions",
+    "FieldMap",
     "FilesOptions",
     "MaterialsProjectOptions",
     "SourceOptions",
     "SourceUnavailable",
+    "StoreOptions",
     "load_catalogue",
 ]

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import nnls
 
 MIN_GROUP = 20
 """Records of an ion from which it gets a quantile of its own."""
@@ -55,7 +54,9 @@ class Calibration:
     ion_quantile: dict[str, float]
 
     @classmethod
-    def fit(cls, evidence: Evidence, barriers: np.ndarray, share: float | None = None) -> Calibration:
+    def fit(
+        cls, evidence: Evidence, barriers: np.ndarray, share: float | None = None
+    ) -> Calibration:
         """Fit to out-of-fold evidence and known barriers in eV.
 
         Parameters
@@ -63,6 +64,9 @@ class Calibration:
         share
             Of the networks; None takes, of 0, 0.05 … 1, the one with the least mean error in eV.
         """
+        # Not needed to predict, and slow to load.
+        from scipy.optimize import nnls
+
         if share is None:
             shares = np.linspace(0.0, 1.0, 21) if np.isfinite(evidence.network).all() else [0.0]
             errors = [np.abs(_mixed(evidence, s) ** 2 - barriers).mean() for s in shares]
@@ -139,7 +143,9 @@ def _regressors(evidence: Evidence, root: np.ndarray) -> np.ndarray:
     return np.stack([np.ones_like(root), evidence.forest_std, apart, root], axis=1)
 
 
-def _expected(evidence: Evidence, root: np.ndarray, scale: Sequence[float] | np.ndarray) -> np.ndarray:
+def _expected(
+    evidence: Evidence, root: np.ndarray, scale: Sequence[float] | np.ndarray
+) -> np.ndarray:
     return np.asarray(np.maximum(_regressors(evidence, root) @ np.asarray(scale), 0.02))
 
 

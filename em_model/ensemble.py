@@ -146,9 +146,7 @@ def _member(
     return Member.load(done, recipe.network, pick_device(device))
 
 
-def cross_validation(
-    evidence: Evidence, barriers: np.ndarray, folds: np.ndarray
-) -> dict[str, Any]:
+def cross_validation(evidence: Evidence, barriers: np.ndarray, folds: np.ndarray) -> dict[str, Any]:
     """Host-grouped figures: the mix, each kind of member alone, coverage by ion.
 
     The mix of a fold is chosen, and its intervals calibrated, on the other folds.
@@ -160,7 +158,10 @@ def cross_validation(
     covered = (barriers >= interval[:, 0]) & (barriers <= interval[:, 1])
     for ion, count in sorted(Counter(evidence.ions).items()):
         if count >= MIN_GROUP:
-            out["coverage_by_ion"][ion] = {"n": count, "coverage": float(covered[ions == ion].mean())}
+            out["coverage_by_ion"][ion] = {
+                "n": count,
+                "coverage": float(covered[ions == ion].mean()),
+            }
     kinds = {"forest": evidence.forest}
     if np.isfinite(evidence.network).all():
         kinds["network"] = evidence.network

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from em_model.data import Band, require_barriers
-from em_model.predictor import BandModel
+from em_model.predictor import Prediction
+
+
+class Predictor(Protocol):
+    """What answers for bands: a model of ours or an imported checkpoint."""
+
+    name: str
+    sha256: str
+
+    def predict(
+        self, bands: Sequence[Band], batch_size: int, progress: Callable[[int], None] | None
+    ) -> list[Prediction]:
+        """Predict barriers, in the order of the bands."""
+
 
 GOOD_EV = 0.65
 """A barrier of at most this counts as good."""
@@ -91,7 +104,7 @@ def metrics(
 
 
 def evaluate(
-    model: BandModel,
+    model: Predictor,
     bands: Sequence[Band],
     *,
     threshold_ev: float = GOOD_EV,
@@ -110,7 +123,9 @@ def evaluate(
     predictions = model.predict(bands, batch_size, progress)
     seconds = time.perf_counter() - begun
     values = np.array([p.barrier_ev for p in predictions])
-    intervals = np.array([p.interval_90_ev for p in predictions])
+    intervals = None
+    if all(p.interval_90_ev is not None for p in predictions):
+        intervals = np.array([p.interval_90_ev for p in predictions])
     return {
         **metrics(values, known, intervals, threshold_ev=threshold_ev),
         "in_domain": sum(p.in_domain for p in predictions),

@@ -173,9 +173,11 @@ def _bonds(
     radius = min(5.0, cutoff)
     while True:
         positions, atom = _images(lattice, targets, centres, radius)
-        distance, index = cKDTree(positions).query(
-            centres, k=wanted, distance_upper_bound=radius
-        ) if len(positions) else (np.full((len(centres), wanted), np.inf), None)
+        distance, index = (
+            cKDTree(positions).query(centres, k=wanted, distance_upper_bound=radius)
+            if len(positions)
+            else (np.full((len(centres), wanted), np.inf), None)
+        )
         if radius >= cutoff or np.isfinite(distance).all():
             break
         radius = min(radius * 1.3, cutoff)

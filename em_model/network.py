@@ -140,9 +140,7 @@ class Encoder(nn.Module):
         m = batch.direction.shape[1]
         cosine = batch.direction @ batch.direction.transpose(1, 2)
         spread = self.angle_centres[1] - self.angle_centres[0]
-        basis = torch.exp(
-            -0.5 * ((cosine.unsqueeze(-1) - self.angle_centres) / spread).square()
-        )
+        basis = torch.exp(-0.5 * ((cosine.unsqueeze(-1) - self.angle_centres) / spread).square())
         pair = batch.angle_weight[:, :, None] * batch.angle_weight[:, None]
         pair = pair * (1.0 - torch.eye(m, device=pair.device))
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
@@ -28,17 +28,23 @@ from em_model.trees import Forest, tree_matrix
 FORMAT = 1
 """Version of the model folder's layout."""
 
+KIND = "ensemble"
+"""``kind`` in the card of a model of ours."""
+
 WEIGHTS = "model.safetensors"
 CARD = "card.json"
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A barrier in eV with its 90 % interval; ``in_domain`` is False for odd hops."""
+    """A barrier in eV with its 90 % interval; ``in_domain`` is False for odd hops.
+
+    The interval is None only for imported checkpoints, which come without a calibration.
+    """
 
     id: str
     barrier_ev: float
-    interval_90_ev: tuple[float, float]
+    interval_90_ev: tuple[float, float] | None
     in_domain: bool
 
 
@@ -95,12 +101,12 @@ class BandModel:
 
     @classmethod
     def load(cls, name_or_path: str | Path = "default", device: str = "auto") -> BandModel:
-        """Load a shipped model by name, or one from its folder.
+        """Load a model by name, shipped or the user's, or from its folder.
 
         Parameters
         ----------
         name_or_path
-            Name of a shipped model (see :func:`shipped_models`) or a folder that holds
+            Name of a model (see :func:`known_models`) or a folder that holds
             ``model.safetensors`` and ``card.json``.
         device
             ``auto``, ``cpu``, ``cuda`` …
@@ -112,6 +118,11 @@ class BandModel:
         """
         folder = find_model(name_or_path)
         card = read_card(folder)
+        if card.get("kind", KIND) != KIND:
+            raise BadInput(
+                f"model: {card.get('name')!r} is an imported checkpoint without intervals; "
+                "a screen needs a model of our own kind"
+            )
         weights = folder / WEIGHTS
         tensors = read_tensors(weights)
         digest = sha256(weights.read_bytes()).hexdigest()
@@ -168,6 +179,7 @@ class BandModel:
         card = {
             **self.card,
             "format": FORMAT,
+            "kind": KIND,
             "name": self.name,
             "sha256": sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
             "members": len(self.members),
@@ -240,20 +252,28 @@ class BandModel:
         mean, std = forest.predict(tree_matrix(bands, paths))
         return paths, Evidence(network, mean, std, tuple(b.working_ion for b in bands))
 
-    @cached_property
-    def summary(self) -> dict[str, Any]:
-        """Name, identity and cross-validated figures, for lists and reports."""
-        return {"name": self.name, "sha256": self.sha256, **self.card.get("cross_validation", {})}
-
 
 def shipped_folder() -> Path:
     """Where the shipped models live."""
     return Path(str(files("em_model") / "weights"))
 
 
-def shipped_models() -> list[str]:
-    """Names of the shipped models of this kind, sorted."""
-    return sorted(p.parent.name for p in shipped_folder().glob(f"*/{CARD}"))
+def user_models() -> Path:
+    """Folder of imported and fine-tuned models: ``$HOPSCREEN_MODELS`` or the user's data folder."""
+    if folder := os.environ.get("HOPSCREEN_MODELS"):
+        return Path(folder)
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data) / "hopscreen" / "models"
+
+
+def known_models() -> dict[str, Path]:
+    """Folders of shipped and user's models by name, sorted; a shipped name wins."""
+    found = {
+        path.parent.name: path.parent
+        for root in (user_models(), shipped_folder())
+        for path in root.glob(f"*/{CARD}")
+    }
+    return dict(sorted(found.items()))
 
 
 def find_model(name_or_path: str | Path) -> Path:
@@ -265,12 +285,14 @@ def find_model(name_or_path: str | Path) -> Path:
         When there is none.
     """
     path = Path(name_or_path)
-    for folder in (path, shipped_folder() / path):
-        if (folder / CARD).is_file():
-            return folder
+    if (path / CARD).is_file():
+        return path
+    models = known_models()
+    if str(name_or_path) in models:
+        return models[str(name_or_path)]
     raise BadInput(
-        f"model: {str(name_or_path)!r} is neither a shipped model "
-        f"({', '.join(shipped_models()) or 'none'}) nor a folder with {CARD}"
+        f"model: {str(name_or_path)!r} is neither a known model "
+        f"({', '.join(models) or 'none'}) nor a folder with {CARD}"
     )
 
 

@@ -85,7 +85,10 @@ def pretrain(
         mask = nn.functional.one_hot(column[rows], len(PROPERTIES)).to(out)
         return masked_l1(out, value[rows].to(out)[:, None].expand_as(out), mask)
 
-    stamp: dict[str, Any] = {"recipe": asdict(recipe), "data_sha256": sha256(data.read_bytes()).hexdigest()}
+    stamp: dict[str, Any] = {
+        "recipe": asdict(recipe),
+        "data_sha256": sha256(data.read_bytes()).hexdigest(),
+    }
     # Where to stop is no part of it: a run can be taken further.
     del stamp["recipe"]["schedule"]["stop_epoch"]
     progress = train(

@@ -24,7 +24,7 @@ from pymatgen.core import Structure
 from stores.documents import EnergyProfile
 from workflows.engines import Engine
 from workflows.neb_optimisers import BAND_OPTIMISERS, largest, lbfgs
-from workflows.neb_path import checked_ends, interpolate, path_coordinate, unwrapped
+from workflows.neb_path import checked_ends, interpolate, path_coordinate, transferred, unwrapped
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,8 @@ class NebFailure(RuntimeError):
     ----------
     kind
         ``ends_do_not_match``, ``element_unknown``, ``endpoint_not_converged``,
-        ``endpoint_left_site``, ``endpoints_collapsed``, ``host_rearranged`` or
-        ``band_not_converged``.
+        ``endpoint_left_site``, ``endpoints_collapsed``, ``host_rearranged``,
+        ``forces_not_finite`` or ``band_not_converged``.
     bracket_ev
         Lower and upper bound of the barrier as far as the band got, or None.
     images
@@ -202,11 +202,14 @@ def run_neb(
     run.check_relaxed(as_atoms(initial), as_atoms(final), first, last)
     last = unwrapped(first, last)
     count = settings.images or images_for(first, last, settings.max_spacing_ang)
-    images = list(guess) if guess is not None else interpolate(first, last, count)
-    if guess is not None:
-        images = [first, *(image.copy() for image in guess[1:-1]), last]
+    images = transferred(guess, first, last) if guess else interpolate(first, last, count)
     converged, fmax = run.relax_band(images)
     energies = np.array([image.get_potential_energy() for image in images])
+    for index in minima(energies):
+        run.warnings.append(
+            f"image {index} is an intermediate minimum "
+            f"({energies[index] - energies[0]:.3f} eV): the path has more than one saddle"
+        )
     return NebResult(
         **barriers(energies),
         profile=EnergyProfile(
@@ -239,6 +242,17 @@ def barriers(energies_ev: np.ndarray) -> dict[str, float]:
         "backward_ev": backward,
         "span_ev": top - float(energies_ev.min()),
     }
+
+
+def minima(energies_ev: np.ndarray, depth_ev: float = 0.03) -> list[int]:
+    """Inner images that lie at least ``depth_ev`` below a maximum on both sides."""
+    found = []
+    for index in range(1, len(energies_ev) - 1):
+        left, here, right = energies_ev[:index], energies_ev[index], energies_ev[index + 1 :]
+        lowest = here <= energies_ev[index - 1] and here <= energies_ev[index + 1]
+        if lowest and min(left.max(), right.max()) - here >= depth_ev:
+            found.append(index)
+    return found
 
 
 def images_for(first: Atoms, last: Atoms, max_spacing_ang: float, minimum: int = 3) -> int:
@@ -303,6 +317,8 @@ class _Run:
             atoms.positions = positions
             forces = atoms.get_forces()
             fmax = largest(forces)
+            if not np.isfinite(fmax):
+                self.fail("forces_not_finite", "the engine gave forces that are not numbers")
             self.report(stage, next(steps), fmax)
             return forces
 
@@ -366,16 +382,20 @@ class _Run:
         for index, image in enumerate(images[1:-1], start=1):
             image.calc = self.calculator(f"image-{index:02d}")
         band = _Band(images, self)
-        stages = [("band", False, max(settings.climb_from_ev_ang, settings.fmax_ev_ang))]
-        stages.append(("climbing band", settings.climb, settings.fmax_ev_ang))
+        loose = max(settings.climb_from_ev_ang, settings.fmax_ev_ang)
         converged = False
         try:
-            for band.stage, band.climb, target in stages:
-                relax = BAND_OPTIMISERS[settings.optimiser]
-                converged = relax(band, target, settings.max_steps)
+            converged = self.relax_stage(band, "band", loose)
+            if converged and (settings.climb or loose > settings.fmax_ev_ang):
+                band.climb = settings.climb
+                stage = "climbing band" if settings.climb else "band"
+                converged = self.relax_stage(band, stage, settings.fmax_ev_ang)
         except _Budget:
             converged = False
-        fmax = float(band.get_residual())
+        if not band.evaluations:
+            self.fail("band_not_converged", "the ends took all force calls; raise the budget")
+        band.back_to_known()
+        fmax = band.fmax
         energies = np.asarray(band.energies, dtype=float)
         for index, image in enumerate(images[1:-1], start=1):
             image.calc = SinglePointCalculator(
@@ -393,7 +413,19 @@ class _Run:
                 images=images,
                 force_calls=self.calls,
             )
-        return bool(converged), fmax
+        return converged, fmax
+
+    def relax_stage(self, band: _Band, stage: str, target_ev_ang: float) -> bool:
+        """Relax to ``target_ev_ang``; where the optimiser strays, FIRE goes on from its best."""
+        band.stage, band.best = stage, None
+        name = self.settings.optimiser
+        if BAND_OPTIMISERS[name](band, target_ev_ang, self.settings.max_steps):
+            return True
+        if name == "fire":
+            return False
+        self.warnings.append(f"{stage}: {name} did not converge, went on with fire")
+        band.back_to_best()
+        return BAND_OPTIMISERS["fire"](band, target_ev_ang, self.settings.max_steps)
 
 
 class _Band(NEB):
@@ -407,22 +439,43 @@ class _Band(NEB):
             allow_shared_calculator=run.engine.shared,
         )
         self.run, self.stage, self.evaluations = run, "band", 0
-        self._known: tuple[np.ndarray, bool, np.ndarray] | None = None
+        self.known: tuple[np.ndarray, bool, np.ndarray] | None = None
+        self.best: tuple[float, np.ndarray] | None = None
+        self.fmax = np.inf
 
     def get_forces(self) -> np.ndarray:
         # Optimisers ask several times per step; a shared calculator remembers one image only.
         positions = self.get_positions()
-        if self._known is not None:
-            at, climb, forces = self._known
+        if self.known is not None:
+            at, climb, forces = self.known
             if climb == self.climb and np.array_equal(at, positions):
                 return forces.copy()
         self.run.spend(self.nimages - 2)
         forces = super().get_forces()
-        self._known = (positions, self.climb, forces.copy())
+        if not np.isfinite(forces).all():
+            self.run.fail("forces_not_finite", "the engine gave forces that are not numbers")
+        self.known = (positions, self.climb, forces.copy())
+        self.fmax = fmax = largest(forces)
+        if self.best is None or fmax < self.best[0]:
+            self.best = (fmax, positions)
         barrier = barriers(np.asarray(self.energies))["barrier_ev"]
-        self.run.report(self.stage, self.evaluations, float(self.get_residual()), barrier)
+        self.run.report(self.stage, self.evaluations, fmax, barrier)
         self.evaluations += 1
         return forces
+
+    def get_residual(self) -> float:
+        """Largest force; ASE's leaves the climbing image out, the one that matters most."""
+        return self.fmax
+
+    def back_to_known(self) -> None:
+        """Undo a step that the budget did not pay for: geometry and energies belong together."""
+        if self.known is not None:
+            self.set_positions(self.known[0])
+
+    def back_to_best(self) -> None:
+        """Return to the geometry of the smallest force in this stage."""
+        if self.best is not None:
+            self.set_positions(self.best[1])
 
 
 def frozen(atoms: Atoms) -> Atoms:

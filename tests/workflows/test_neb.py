@@ -13,7 +13,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 
 from stores.documents import ModelRef
-from workflows.neb import NebFailure, NebSettings, NebStep, images_for, run_neb
+from workflows.neb import NebFailure, NebSettings, NebStep, images_for, minima, run_neb
 from workflows.neb_path import unwrapped
 
 
@@ -75,6 +75,15 @@ def test_analytic_barrier_is_exact():
     assert result.converged
     assert result.barrier_ev == pytest.approx(2 * EggBox.amplitude_ev, abs=1e-4)
     assert result.images[result.saddle_index].positions[0] == pytest.approx([1, 0, 0], abs=0.02)
+
+
+def test_a_band_of_one_climbing_image_converges_and_says_its_force():
+    settings = NebSettings(fmax_ev_ang=0.01, images=1)
+    steps: list[NebStep] = []
+    result = run_neb(*copper_vacancy(), EmtEngine(), settings, progress=steps.append)
+    assert result.converged
+    assert result.fmax_ev_ang == steps[-1].fmax_ev_ang <= 0.01
+    assert result.saddle_index == 1
 
 
 def test_copper_vacancy_saddle_is_a_first_order_saddle(copper):
@@ -195,6 +204,45 @@ def test_spent_budget_gives_a_bracket():
     low, high = caught.value.bracket_ev
     assert 0 <= low <= 0.776 <= high
     assert caught.value.force_calls <= 20
+
+
+def test_energies_belong_to_the_images_when_the_budget_ends():
+    settings = NebSettings(max_force_calls=30, usable_fmax_ev_ang=9.0, fmax_ev_ang=1e-3)
+    result = run_neb(*copper_vacancy(), EmtEngine(), settings)
+    assert not result.converged
+    for image in result.images:
+        fresh = image.copy()
+        fresh.calc = EMT()
+        assert image.get_potential_energy() == pytest.approx(fresh.get_potential_energy())
+
+
+def test_fire_goes_on_where_the_optimiser_gives_up(monkeypatch, copper):
+    from workflows import neb
+
+    monkeypatch.setitem(
+        neb.BAND_OPTIMISERS, "lbfgs", lambda band, fmax, steps: bool(band.get_forces().sum() > 1e9)
+    )
+    result = run_neb(*copper_vacancy(), EmtEngine(), NebSettings(fmax_ev_ang=0.01))
+    assert result.converged
+    assert "went on with fire" in result.warnings[0]
+    assert result.barrier_ev == pytest.approx(copper.barrier_ev, abs=5e-3)
+
+
+def test_forces_that_are_no_numbers_are_a_failure():
+    class Broken(EMT):
+        def calculate(self, *args, **kwargs):
+            super().calculate(*args, **kwargs)
+            self.results["forces"] = self.results["forces"] * np.nan
+
+    with pytest.raises(NebFailure) as caught:
+        run_neb(*copper_vacancy(), EmtEngine(Broken))
+    assert caught.value.kind == "forces_not_finite"
+
+
+def test_intermediate_minima_are_found():
+    assert minima(np.array([0.0, 0.4, 0.1, 0.5, 0.0])) == [2]
+    assert minima(np.array([0.0, 0.4, 0.39, 0.41, 0.0])) == []  # a ripple is none
+    assert minima(np.array([0.0, 0.2, 0.5, 0.2, -0.1])) == []
 
 
 def test_unlike_ends_are_refused():

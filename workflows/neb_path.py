@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -60,6 +61,25 @@ def interpolate(first: Atoms, last: Atoms, movable: int) -> list[Atoms]:
     band = NEB(images, method="improvedtangent")
     idpp_interpolate(band, traj=None, log=None, mic=True, fmax=0.1, steps=100)
     return images
+
+
+def transferred(guess: Sequence[Atoms], first: Atoms, last: Atoms) -> list[Atoms]:
+    """Path of another engine, carried over to the ends of this one.
+
+    Each image takes its share of what the ends moved, so a difference in the relaxed hosts,
+    most of what two engines disagree on, does not have to be relaxed away again.
+    """
+    shares = np.linspace(0.0, 1.0, len(guess))
+    start, end = (
+        find_mic(mine.positions - theirs.positions, first.cell, first.pbc)[0]
+        for mine, theirs in ((first, guess[0]), (last, guess[-1]))
+    )
+    images = [first]
+    for share, theirs in zip(shares[1:-1], guess[1:-1], strict=True):
+        image = first.copy()
+        image.positions = theirs.positions + (1 - share) * start + share * end
+        images.append(image)
+    return [*images, last]
 
 
 def path_coordinate(images: list[Atoms]) -> np.ndarray:

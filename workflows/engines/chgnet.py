@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -62,4 +64,6 @@ class ChgnetEngine:
 
         from workflows.engines.mace import torch_device
 
-        return CHGNetCalculator(use_device=torch_device(self.device), stress_weight=0.0)
+        # it says on stdout where it runs; stdout is for results
+        with contextlib.redirect_stdout(io.StringIO()):
+            return CHGNetCalculator(use_device=torch_device(self.device), stress_weight=0.0)

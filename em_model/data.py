@@ -262,6 +262,8 @@ def _json_lines(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _band(record: dict[str, Any], where: str, need_barrier: bool) -> Band:
+    if not isinstance(record.get("working_ion"), str):
+        raise BadInput(f"{where}: working_ion: missing; this record is not a band")
     lattice, species, frac_coords = _structure(record, where)
     sites = _maybe_json(record.get("band_sites", [0, 1, 2, 3, 4]))
     if (

@@ -91,7 +91,7 @@ def build_model(
     if recipe.networks:
         for k in range(recipe.folds):
             member = _member(bands, folds, k, recipe, folder / "work", encoder, device, log)
-            unseen = np.flatnonzero(folds == k)
+            unseen = np.flatnonzero(folds == k).tolist()
             graphs = [band_graph(bands[i], recipe.graph) for i in unseen]
             network[unseen] = member.roots(graphs, paths[unseen])
             members.append(member)

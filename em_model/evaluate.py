@@ -15,8 +15,13 @@ from em_model.predictor import Prediction
 class Predictor(Protocol):
     """What answers for bands: a model of ours or an imported checkpoint."""
 
-    name: str
-    sha256: str
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+
+    @property
+    def sha256(self) -> str:
+        """Hash of its weights."""
 
     def predict(
         self, bands: Sequence[Band], batch_size: int, progress: Callable[[int], None] | None

@@ -139,7 +139,8 @@ def _split(
     """Published split where there is one, else a random share of the property's records."""
     published = {c.property for c in crystals if c.split == "test"}
     draw = np.random.default_rng(recipe.seed).random(len(crystals))
-    training, testing = [], []
+    training: list[Crystal] = []
+    testing: list[Crystal] = []
     for crystal, x in zip(crystals, draw, strict=True):
         kept_out = crystal.split == "test" or (
             crystal.property not in published and x < recipe.held_out

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -232,7 +231,7 @@ def _save(
     write_tensors(stem.with_suffix(".safetensors"), tensors, info)
     part = stem.with_suffix(".json.part")
     part.write_text(json.dumps(asdict(progress), indent=1) + "\n", encoding="utf-8")
-    os.replace(part, stem.with_suffix(".json"))
+    part.replace(stem.with_suffix(".json"))
 
 
 def _load(

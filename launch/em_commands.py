@@ -165,10 +165,10 @@ def finetune(
     device: Device = "auto",
     format_: FormatOption = Format.TABLE,
 ) -> None:
-    """Train, cross-validate by host and calibrate a model; goes on after a crash.
+    r"""Train, cross-validate by host and calibrate a model; goes on after a crash.
 
     ```
-    hopscreen em finetune em_barriers_train.jsonl.gz --encoder pretrained/encoder.safetensors \\
+    hopscreen em finetune em_barriers_train.jsonl.gz --encoder pretrained/encoder.safetensors \
         --out models/mine
     hopscreen em evaluate test.jsonl.gz --model models/mine
     ```

@@ -12,10 +12,11 @@ from workflows.sources.base import CandidateRecord, SourceOptions, SourceUnavail
 from workflows.sources.catalogue import CatalogueOptions, load_catalogue
 from workflows.sources.files import FilesOptions
 from workflows.sources.materials_project import MaterialsProjectOptions
+from workflows.sources.optimade import OptimadeOptions
 from workflows.sources.store import FieldMap, StoreOptions
 
 CandidateOptions = Annotated[
-    CatalogueOptions | FilesOptions | MaterialsProjectOptions | StoreOptions,
+    CatalogueOptions | FilesOptions | MaterialsProjectOptions | OptimadeOptions | StoreOptions,
     Field(discriminator="source"),
 ]
 """The ``candidates`` section of a screening file, told apart by its ``source``."""
@@ -27,6 +28,7 @@ __all__ = [
     "FieldMap",
     "FilesOptions",
     "MaterialsProjectOptions",
+    "OptimadeOptions",
     "SourceOptions",
     "SourceUnavailable",
     "StoreOptions",

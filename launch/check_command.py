@@ -61,6 +61,7 @@ def _look(screen: ScreenSpec) -> dict[str, Any]:
 
     hosts: list[CandidateDoc] = []
     refused: Counter[str] = Counter()
+    doc = None
     with Progress("candidates").track(what="hosts") as step:
         for _, doc in candidate_docs(screen):
             if doc and doc.status == "ok":
@@ -69,7 +70,7 @@ def _look(screen: ScreenSpec) -> dict[str, Any]:
                 refused[(doc.rejected_by if doc else None) or "failed"] += 1
             step()
     if not hosts:
-        raise nothing_left(refused)
+        raise nothing_left(refused, doc)
     # Evenly spread, for sources are often sorted.
     sample = hosts[:: -(-len(hosts) // SAMPLE)]
     hops, atoms, without = _sample_hops(screen, sample)

@@ -6,7 +6,6 @@ when it was interrupted. Commands import what they need inside: ``--help`` has t
 
 from __future__ import annotations
 
-import importlib.util
 import multiprocessing
 import os
 import signal
@@ -27,6 +26,7 @@ from launch import (
     screen_commands,
     structure_commands,
 )
+from launch.em_commands import em_app
 from stores.errors import BadInput
 from workflows import progress
 
@@ -54,8 +54,7 @@ app = typer.Typer(
 )
 for module in (check_command, screen_commands, structure_commands, result_commands):
     module.add_to(app)
-if importlib.util.find_spec("launch.em_commands"):
-    app.add_typer(importlib.import_module("launch.em_commands").em_app, name="em")
+app.add_typer(em_app, name="em")
 
 _ANYWHERE = {"--debug", "--quiet", "-q"}
 """Options that may stand before or after the command."""
@@ -127,7 +126,8 @@ def _explain(error: BaseException, words: list[str], debug: bool) -> tuple[str, 
         case typer.TyperException():
             context = getattr(error, "ctx", None)
             command = context.command_path if context else "hopscreen"
-            return f"{error.format_message()} (see '{command} --help')", 2
+            message = error.format_message() or "missing command"
+            return f"{message} (see '{command} --help')", 2
         case BadInput() | ModelBadInput():
             return str(error), 2
         case Stopped():

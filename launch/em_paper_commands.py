@@ -1,65 +1,106 @@
-"""``hopscreen em import`` and ``hopscreen em compare``."""
+"""``em import`` and ``em compare``: the paper's models beside ours."""
 
 from __future__ import annotations
 
-import json
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from em_model.data import read_bands
-from em_model.paper import compare as comparison
-from em_model.paper.checkpoint import import_checkpoint
+from launch.output import Format, print_json, print_rich, print_text, quiet, say, table
 
 
-class Format(StrEnum):
-    """How to print."""
-
-    table = "table"
-    json = "json"
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command("import")(import_model)
+    app.command()(compare)
 
 
 def import_model(
     checkpoint: Annotated[
-        Path, typer.Argument(help="best_model.pt.bz2 of the authors' MODEL-3, or the .pt in it")
+        Path, typer.Argument(help="best_model.pt.bz2 of the authors' MODEL-3, or the .pt in it.")
     ],
-    name: Annotated[str, typer.Option(help="name to call the model by")],
+    name: Annotated[str, typer.Option(help="Name to call the model by.")],
     scale: Annotated[
         str,
         typer.Option(
-            help="how the barriers were scaled in training: none (raw output), train (the 559 "
-            "published training barriers), or MEAN,STD,MIN,MAX (eV, eV, standardised)"
+            metavar="none|train|MEAN,STD,MIN,MAX",
+            help="How barriers became targets in training: none gives the raw output; train "
+            "takes the 559 published training barriers; MEAN,STD in eV, MIN,MAX standardised.",
         ),
     ] = "train",
-    overwrite: Annotated[bool, typer.Option(help="replace an imported model of this name")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an imported model of this name.")
+    ] = False,
 ) -> None:
-    """Turn one of the authors' MODEL-3 checkpoints into a model that predicts without DGL."""
-    folder = import_checkpoint(checkpoint, name, scale, overwrite=overwrite)
-    typer.echo(str(folder))
+    """Turn one of the authors' MODEL-3 checkpoints into a model that predicts without DGL.
+
+    It goes to `$HOPSCREEN_MODELS`, or to the user's data folder, never over a shipped model.
+
+    ```
+    hopscreen em import best_model.pt.bz2 --name published
+    hopscreen em predict bands.jsonl --model published
+    ```
+    """
+    with quiet():
+        from em_model.paper.checkpoint import import_checkpoint
+
+        folder = import_checkpoint(checkpoint, name, scale, overwrite=overwrite)
+    print_text(str(folder))
 
 
 def compare(
-    data: Annotated[Path, typer.Argument(help="bands with barriers, .jsonl or .jsonl.gz")],
-    results: Annotated[Path, typer.Option(help="folder of cross-validation results")],
-    out: Annotated[Path | None, typer.Option(help="folder for the plots; none without it")] = None,
-    output: Annotated[Format, typer.Option("--format", help="table or json")] = Format.table,
+    data: Annotated[Path, typer.Argument(help="The training bands, .jsonl or .jsonl.gz.")],
+    model: Annotated[str, typer.Option(help="Model to compare the others with.")] = "default",
+    results: Annotated[
+        Path | None,
+        typer.Option(help="Folder of cross-validations (crossval-*.json); the shipped ones."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for parity plots, learning curve, calibration.")
+    ] = None,
+    format_: Annotated[Format, typer.Option("--format")] = Format.TABLE,
 ) -> None:
-    """Table of all models under the same folds beside the published figures, and plots."""
-    found = comparison.read_results(results, read_bands(data, need_barrier=True))
-    rows = comparison.table(found)
-    written = comparison.plots(found, out) if out is not None else []
-    if output is Format.json:
-        typer.echo(json.dumps(rows, indent=1))
+    """Compare all models under the same host-grouped folds, beside the published figures.
+
+    ```
+    hopscreen em compare em_barriers_train.jsonl.gz --out plots
+    ```
+    """
+    with quiet():
+        from em_model.data import read_bands
+        from em_model.paper import compare as comparison
+        from em_model.predictor import BandModel
+
+        bands = read_bands(data, need_barrier=True)
+        found = [
+            comparison.model_result(BandModel.load(model), bands),
+            *comparison.read_results(results or comparison.SHIPPED, bands),
+        ]
+        rows = comparison.rank(found)
+        written = comparison.plots(found, out) if out is not None else []
+    if format_ is Format.JSON:
+        print_json(rows)
         return
-    typer.echo(f"{'model':24}{'n':>5}{'MAE eV':>16}{'R²':>16}{'good/bad':>10}  on")
-    for row in rows:
-        mae = f"{row['mae_ev']:.3f} ± {row['mae_se_ev']:.3f}"
-        r2 = f"{row['r2']:.3f} ± {row['r2_se']:.3f}"
-        typer.echo(
-            f"{row['model']:24}{row['n']:5d}{mae:>16}{r2:>16}{row['good_accuracy']:10.0%}"
-            f"  {row['split']}"
-        )
+    print_rich(_comparison_table(rows))
     for path in written:
-        typer.echo(str(path), err=True)
+        say(str(path))
+
+
+def _comparison_table(rows: list[dict[str, Any]]) -> Any:
+    shown = table(
+        "model", "bands", "MAE (eV)", "R²", "good/bad", "in 90 % interval", "measured on",
+        left=("model", "measured on"),
+    )  # fmt: skip
+    for row in rows:
+        coverage = row.get("interval_coverage_90")
+        shown.add_row(
+            row["model"],
+            str(row["n"]),
+            f"{row['mae_ev']:.3f} ± {row['mae_se_ev']:.3f}",
+            f"{row['r2']:.3f} ± {row['r2_se']:.3f}",
+            f"{row['good_accuracy']:.1%}",
+            "" if coverage is None else f"{coverage:.1%}",
+            row["split"],
+        )
+    return shown

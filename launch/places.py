@@ -44,11 +44,11 @@ class Place:
         """Tell a MongoDB server from a folder."""
         return is_server(self.uri)
 
-    def has_store(self) -> bool:
-        """Say whether there is a store to look into."""
-        from stores.backends import MARKER
-
-        return self.on_server or (self.folder / MARKER).exists()
+    def is_taken(self) -> bool:
+        """Say whether there is something: a store, or what will be refused as none."""
+        if self.on_server or not self.folder.is_dir():
+            return self.on_server or self.folder.exists()
+        return any(self.folder.iterdir())
 
 
 def is_server(uri: str) -> bool:

@@ -157,7 +157,9 @@ class _Run:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "job.log").open("a", encoding="utf-8") as chatter:
             try:
-                with Progress(job.name).track(), diverted(chatter), contextlib.chdir(folder):
+                progress = Progress(job.name)
+                with progress.track(), diverted(chatter), contextlib.chdir(folder):
+                    progress.say("at work")
                     return _encode(Job.run(job, store=store))
             except Exception:
                 traceback.print_exc(file=chatter)

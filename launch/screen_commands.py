@@ -67,7 +67,7 @@ def run(spec: SpecArgument, store: OptionalStore = None) -> None:
         place = place_of(spec, screen, store)
         log = _LogOf(screen, spec, place)
         begun = finished = False
-        if place.has_store():
+        if place.is_taken():
             with open_store(place.uri, create=False) as opened:
                 begun, finished = log(opened).begun, log(opened).finished
         if not finished:

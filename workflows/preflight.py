@@ -26,10 +26,11 @@ def preflight(screen: ScreenSpec) -> None:
             neb_plan(screen, level)
     if screen.candidates.source in _LOCAL_SOURCES:
         refused: Counter[str] = Counter()
+        doc = None
         for _, doc in candidate_docs(screen):
             if doc and doc.status == "ok":
                 break
             refused[(doc.rejected_by if doc else None) or "failed"] += 1
         else:
-            raise nothing_left(refused)
+            raise nothing_left(refused, doc)
     BandModel.load(screen.score.model)

@@ -162,8 +162,11 @@ class _Display:
     def _tick(self, stop: threading.Event) -> None:
         while not stop.wait(0.5):
             with self._lock:
-                if self._tasks and time.monotonic() - self._last_line >= PATIENCE_S:
-                    self.write(self._tasks[-1].line())
+                task = self._tasks[-1] if self._tasks else None
+                if task is None or time.monotonic() - self._last_line < PATIENCE_S:
+                    continue
+                if task.what or task.note:
+                    self.write(task.line())
 
 
 _display = _Display()
@@ -203,8 +206,8 @@ class Progress:
         total
             Number of items, None where it is not known beforehand.
         what
-            What is counted, in the plural. Without it only the time is shown, and the end
-            passes without a word.
+            What is counted, in the plural. Without it a terminal shows the time alone, a log
+            only what is said, and the end passes without a word.
         """
         task = _Task(self.stage, total, what)
         _display.start(task)

@@ -146,13 +146,14 @@ def test_cif_that_does_not_parse(refused):
     Path("broken.cif").write_text("data_broken\n_cell_length_a nonsense\n")
     line = refused("run", _write({"candidates": {"source": "files", "paths": ["broken.cif"]}}))
     assert "none of 1 is left" in line
+    assert "broken.cif: not a readable structure" in line
 
 
 def test_no_candidate_left(refused):
     _salt("NaCl.cif")
     spec = _write({"candidates": {"source": "files", "paths": ["NaCl.cif"]}})
-    assert "no_working_ion" in refused("run", spec)
-    assert "no_working_ion" in refused("check", spec)
+    assert "has no Li" in refused("run", spec)
+    assert "has no Li" in refused("check", spec)
 
 
 @pytest.mark.parametrize("command", ["rank", "status", "retry"])

@@ -45,6 +45,16 @@ def test_a_long_step_is_named_again_and_again(lines, monkeypatch):
     assert "left" in seen[0]
 
 
+def test_unnamed_work_is_silent_until_something_is_said(lines, monkeypatch):
+    monkeypatch.setattr(progress, "PATIENCE_S", 0.3)
+    with Progress("check").track():
+        time.sleep(1.2)
+        assert lines() == []
+        Progress("check").say("loading")
+        time.sleep(1.2)
+    assert lines()[0].endswith(": loading")
+
+
 def test_said_outside_of_any_work_is_said_at_once(lines):
     Progress("rank").say("12 materials ranked")
     assert lines() == ["rank: 12 materials ranked"]

@@ -111,12 +111,13 @@ def candidate_doc(record: CandidateRecord, screen: ScreenSpec, origin: Provenanc
     )
 
 
-def nothing_left(refused: Counter[str]) -> BadInput:
-    """Say that no candidate is left, and which filters took them."""
+def nothing_left(refused: Counter[str], last: CandidateDoc | None = None) -> BadInput:
+    """Say that no candidate is left, which filters took them, and why the ``last`` one fell."""
     reasons = ", ".join(f"{count} by {name}" for name, count in sorted(refused.items()))
+    example = f", e.g. {last.material_id}: {last.error.message}" if last and last.error else ""
     return BadInput(
         f"candidates: none of {refused.total()} is left to screen"
-        + (f" (refused: {reasons})" if reasons else "; the source has none of this working ion")
+        + (f" (refused: {reasons}{example})" if reasons else "; none has this working ion")
         + "; widen candidates or filters"
     )
 

@@ -7,6 +7,7 @@ band is relaxed, and the estimate is kept at once, be it a barrier or a failure.
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +125,8 @@ def run_hop(task: HopTask, report: Report) -> str:
         except Exception as error:
             # Whatever else a calculator throws belongs to this hop alone: the screen goes on.
             message = " ".join(str(error).split()) or repr(error)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
             failure = Failure(kind=type(error).__name__, message=message, folder=str(folder))
         doc = _document(hop, plan, result, failure, task.job_uuid, time.monotonic() - started)
         doc.num_atoms, doc.force_calls = num_atoms, force_calls

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 from pymatgen.core import Structure
 
 from stores.documents import Failure
@@ -69,6 +70,18 @@ class SourceOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_passwords(cls, data: Any) -> Any:
+        # Of the whole section, since an error on the field itself would repeat its value.
+        for key, value in data.items() if isinstance(data, dict) else ():
+            if isinstance(value, str) and re.search(r"://[^/]*@", value):
+                raise ValueError(
+                    f"{key}: keep passwords out of the file: put the address into an environment "
+                    "variable and give env:NAME, where the source knows it"
+                )
+        return data
+
     @abstractmethod
     def records(
         self, working_ion: str, known: Container[str] = frozenset()
@@ -98,12 +111,18 @@ def one_line(error: BaseException, limit: int = 300) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def _two_numbers(value: Any) -> Any:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise ValueError("is no range; give [lowest, highest]")
+    return value
+
+
 def _rising(value: tuple[Any, Any]) -> tuple[Any, Any]:
     low, high = value
-    if low > high:
+    if not low <= high:
         raise ValueError(f"[{low}, {high}] is no range; give [lowest, highest]")
     return value
 
 
-FloatRange = Annotated[tuple[float, float], AfterValidator(_rising)]
-IntRange = Annotated[tuple[int, int], AfterValidator(_rising)]
+FloatRange = Annotated[tuple[float, float], BeforeValidator(_two_numbers), AfterValidator(_rising)]
+IntRange = Annotated[tuple[int, int], BeforeValidator(_two_numbers), AfterValidator(_rising)]

@@ -35,7 +35,7 @@ class OptimadeOptions(SourceOptions):
     @field_validator("url")
     @classmethod
     def _is_http(cls, value: str) -> str:
-        if not value.startswith(("https://", "http://")) or "@" in value:
+        if not value.startswith(("https://", "http://")):
             raise ValueError("give the base URL of an OPTIMADE database, https://…")
         return value.rstrip("/")
 

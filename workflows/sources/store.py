@@ -76,11 +76,6 @@ class StoreOptions(SourceOptions):
         if value is None or value.startswith("env:"):
             return value
         if "://" in value:
-            if "@" in value:
-                raise ValueError(
-                    "keep passwords out of the file: put the address into an environment "
-                    "variable and give env:NAME"
-                )
             return value
         folder = (info.context or {}).get("folder")
         return str(Path(folder or ".").expanduser().resolve() / Path(value).expanduser())

@@ -176,6 +176,6 @@ def test_relative_paths_count_from_the_screening_file(tmp_path):
 def test_options_that_make_no_sense(given):
     with pytest.raises(ValidationError) as caught:
         options(**given)
-    said = " ".join(error["msg"] for error in caught.value.errors())
+    said = " ".join(f"{error['msg']} {error['loc']}" for error in caught.value.errors())
     assert "secret" not in said
     assert "hush" not in said

@@ -12,19 +12,23 @@ from urllib.parse import quote_plus, unquote_plus
 import gridfs
 from maggma.core import Store
 from maggma.stores import GridFSStore, MongoStore
-from pymongo import MongoClient
+from pymongo import IndexModel, MongoClient
 from pymongo.errors import InvalidURI, PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from stores.blob_folder import BlobFolder
 from stores.documents import SCHEMA_VERSION
 from stores.errors import BadInput
+from stores.hashing import content_hash
 from stores.sqlite_collection import SqliteDatabase
 
 MARKER = "hopscreen-store.json"
 """The file that makes a folder a store, and says which version wrote it."""
 
 DATABASE = "store.sqlite"
+
+_MARKS = "hopscreen"
+"""The collection that makes a database a store, as the marker does a folder."""
 
 USERNAME = "HOPSCREEN_MONGODB_USERNAME"
 PASSWORD = "HOPSCREEN_MONGODB_PASSWORD"
@@ -113,12 +117,14 @@ class FolderBackend:
         _check_folder(self.folder, create=create)
         self._database = SqliteDatabase(self.folder / DATABASE, read_only=self.read_only)
         try:
-            self._database.connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            begun = self._database.user_version != 0
         except sqlite3.Error as error:
             raise BadInput(
                 f"store {self.folder}: {DATABASE} cannot be read ({error}); "
                 "put back a copy of it, or give another folder"
             ) from None
+        if self.read_only and not begun:
+            raise BadInput(f"store {self.folder}: still empty; run a screen into it first")
 
     def collection(self, name: str, key: str) -> MongoStore:
         """Return a connected maggma store of documents."""
@@ -130,9 +136,14 @@ class FolderBackend:
 
     def ensure_indexes(self, indexes: Indexes) -> None:
         """Create the indexes that are missing."""
-        for name, specs in indexes.items():
-            for fields in specs:
-                self._database[name].create_index([(field, 1) for field in fields])
+        mark = int(content_hash(indexes)[:7], 16)
+        if self._database.user_version == mark:
+            return
+        with self._database.transaction():
+            for name, specs in indexes.items():
+                for fields in specs:
+                    self._database[name].create_index([(field, 1) for field in fields])
+            self._database.user_version = mark
 
     def close(self) -> None:
         """Close the connections."""
@@ -163,7 +174,7 @@ class MongoBackend:
             ) from None
 
     def _check_version(self) -> None:
-        marks = self._database["hopscreen"]
+        marks = self._database[_MARKS]
         mark = marks.find_one({"_id": "store"})
         if mark is not None:
             _refuse_newer(self.uri, mark.get("schema_version"))
@@ -188,9 +199,14 @@ class MongoBackend:
 
     def ensure_indexes(self, indexes: Indexes) -> None:
         """Create the indexes that are missing."""
+        mark = content_hash(indexes)
+        marks = self._database[_MARKS]
+        if marks.find_one({"_id": "store", "indexes": mark}):
+            return
         for name, specs in indexes.items():
-            for fields in specs:
-                self._database[name].create_index([(field, 1) for field in fields])
+            models = [IndexModel([(field, 1) for field in fields]) for fields in specs]
+            self._database[name].create_indexes(models)
+        marks.update_one({"_id": "store"}, {"$set": {"indexes": mark}})
 
     def close(self) -> None:
         """Close the connections."""

@@ -81,6 +81,15 @@ class SqliteDatabase:
         connection.execute("PRAGMA cache_size=-65536")
         return connection
 
+    @property
+    def user_version(self) -> int:
+        """A number that the owner of the file may set."""
+        return int(self.connection.execute("PRAGMA user_version").fetchone()[0])
+
+    @user_version.setter
+    def user_version(self, number: int) -> None:
+        self.connection.execute(f"PRAGMA user_version = {number:d}")
+
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Everything inside is written, or nothing; nested use joins the outer one."""
@@ -114,7 +123,8 @@ class SqliteCollection:
         self._docs = _quote(f"{name}/doc")
         self._members = _quote(f"{name}/member")
         self._known_paths: tuple[int, list[str]] = (-1, [])
-        if not database.read_only:
+        there = "SELECT 1 FROM sqlite_master WHERE name = ?"
+        if not database.connection.execute(there, (f"{name}/member/id",)).fetchone():
             self._create_tables()
 
     def _create_tables(self) -> None:

@@ -92,6 +92,19 @@ def test_a_damaged_database(tmp_path):
         open_store(str(tmp_path / "s"), create=False)
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_store_whose_making_was_cut_short(tmp_path, begun):
+    folder = tmp_path / "s"
+    open_store(str(folder)).close()
+    (folder / "store.sqlite").unlink()
+    if begun:
+        (folder / "store.sqlite").touch()
+    with pytest.raises(BadInput, match=r"cannot be read|still empty"):
+        open_store(str(folder), create=False)
+    with open_store(str(folder)) as store:  # makes the rest
+        assert store.count(CandidateDoc) == 0
+
+
 def test_a_relative_folder_keeps_its_place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     store = open_store("results")

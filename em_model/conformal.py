@@ -6,72 +6,77 @@ Everything here works on √barrier, where errors are of about one size from 0.0
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 
+KINDS: tuple[str, ...] = ("network", "forest", "kernel")
+"""Kinds of members, in the order of :attr:`Evidence.roots`."""
+
 MIN_GROUP = 20
 """Records of an ion from which it gets a quantile of its own."""
+
+LEVEL = 0.9
+"""Wanted coverage of the intervals."""
+
+_FLOOR = 0.03
+"""Smallest √barrier: the data holds no barrier below a few meV."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What the members say about n bands; ``network`` is NaN where there is none.
+    """What the members say about n bands, in √eV.
 
-    All arrays have shape (n,) and are in √eV: the networks' mean, the forest's mean and its
-    deviation over trees.
+    ``roots`` (n, len(KINDS)) has NaN in the column of a kind that the model lacks; ``spread``
+    (n,) is the forest's deviation over its trees.
     """
 
-    network: np.ndarray
-    forest: np.ndarray
-    forest_std: np.ndarray
+    roots: np.ndarray
+    spread: np.ndarray
     ions: tuple[str, ...]
 
-    def rows(self, index: np.ndarray) -> Evidence:
-        """The evidence about some of the bands."""
-        return Evidence(
-            self.network[index],
-            self.forest[index],
-            self.forest_std[index],
-            tuple(self.ions[i] for i in np.flatnonzero(index)),
-        )
+    def rows(self, chosen: np.ndarray) -> Evidence:
+        """The evidence about some of the bands (boolean mask)."""
+        ions = tuple(ion for ion, kept in zip(self.ions, chosen, strict=True) if kept)
+        return Evidence(self.roots[chosen], self.spread[chosen], ions)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A mix of members and a normalised split-conformal interval (Lei et al., JASA 2018).
+    """A mix of members and a normalised conformal interval (Lei et al., JASA 113, 1094, 2018).
 
-    √barrier is ``share``·network + (1 − share)·forest; its expected error is ``scale`` times
-    (1, forest's deviation, disagreement of the members, √barrier); the interval reaches
+    √barrier is the sum of ``shares`` times the members; its expected error is ``scale`` times
+    (1, the forest's spread, the members' disagreement, √barrier); the interval reaches
     ``quantile`` expected errors to either side, with the ion's own quantile where it had
     records enough (Mondrian conformal prediction, Vovk et al. 2005).
     """
 
-    share: float
+    shares: tuple[float, ...]
     scale: tuple[float, ...]
     quantile: float
     ion_quantile: dict[str, float]
 
     @classmethod
-    def fit(
-        cls, evidence: Evidence, barriers: np.ndarray, share: float | None = None
-    ) -> Calibration:
+    def fit(cls, evidence: Evidence, barriers: np.ndarray) -> Calibration:
         """Fit to out-of-fold evidence and known barriers in eV.
 
-        Parameters
-        ----------
-        share
-            Of the networks; None takes, of 0, 0.05 … 1, the one with the least mean error in eV.
+        The shares are, of all that are multiples of 0.05 and add up to one, those with the
+        least mean absolute error in eV.
         """
         # Not needed to predict, and slow to load.
         from scipy.optimize import nnls
 
-        if share is None:
-            shares = np.linspace(0.0, 1.0, 21) if np.isfinite(evidence.network).all() else [0.0]
-            errors = [np.abs(_mixed(evidence, s) ** 2 - barriers).mean() for s in shares]
-            share = float(shares[int(np.argmin(errors))])
-        root = _mixed(evidence, share)
+        there = np.isfinite(evidence.roots).all(axis=0)
+        candidates = [
+            tuple(i / 20 for i in parts)
+            for parts in product(range(21), repeat=len(KINDS))
+            if sum(parts) == 20 and all(ok or i == 0 for i, ok in zip(parts, there, strict=True))
+        ]
+        errors = [np.abs(_mixed(evidence, s) ** 2 - barriers).mean() for s in candidates]
+        shares = candidates[int(np.argmin(errors))]
+        root = _mixed(evidence, shares)
         residual = np.abs(root - np.sqrt(np.maximum(barriers, 0.0)))
         scale, _ = nnls(_regressors(evidence, root), residual)
         score = residual / _expected(evidence, root, scale)
@@ -81,31 +86,25 @@ class Calibration:
             for ion in sorted(set(evidence.ions))
             if (ions == ion).sum() >= MIN_GROUP
         }
-        return cls(share, tuple(scale.tolist()), _quantile(score), own)
+        return cls(shares, tuple(scale.tolist()), _quantile(score), own)
 
     def apply(self, evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
         """Barriers (n,) and 90 % intervals (n, 2), both in eV."""
-        root = _mixed(evidence, self.share)
-        reach = _expected(evidence, root, np.array(self.scale)) * np.array(
-            [self.ion_quantile.get(ion, self.quantile) for ion in evidence.ions]
-        )
+        root = _mixed(evidence, self.shares)
+        quantile = np.array([self.ion_quantile.get(ion, self.quantile) for ion in evidence.ions])
+        reach = quantile * _expected(evidence, root, self.scale)
         low, high = np.maximum(root - reach, 0.0) ** 2, (root + reach) ** 2
         return root**2, np.stack([low, high], axis=1)
 
     def as_dict(self) -> dict[str, Any]:
         """For the model card."""
-        return {
-            "share": self.share,
-            "scale": list(self.scale),
-            "quantile": self.quantile,
-            "ion_quantile": self.ion_quantile,
-        }
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Calibration:
         """From a model card."""
         return cls(
-            float(content["share"]),
+            tuple(content["shares"]),
             tuple(content["scale"]),
             float(content["quantile"]),
             dict(content["ion_quantile"]),
@@ -132,24 +131,21 @@ def cross_calibrated(
     return value, interval
 
 
-def _mixed(evidence: Evidence, share: float) -> np.ndarray:
-    # A share of nothing must not let a NaN through.
-    network = np.nan_to_num(evidence.network) if share == 0 else evidence.network
-    return np.maximum(share * network + (1 - share) * evidence.forest, 0.03)
+def _mixed(evidence: Evidence, shares: Sequence[float]) -> np.ndarray:
+    # A kind that is not there has share nought, and NaN times nought must be nought.
+    return np.maximum(np.nan_to_num(evidence.roots) @ np.asarray(shares), _FLOOR)
 
 
 def _regressors(evidence: Evidence, root: np.ndarray) -> np.ndarray:
-    apart = np.nan_to_num(np.abs(evidence.network - evidence.forest))
-    return np.stack([np.ones_like(root), evidence.forest_std, apart, root], axis=1)
+    apart = np.nanstd(evidence.roots, axis=1)
+    return np.stack([np.ones_like(root), evidence.spread, apart, root], axis=1)
 
 
-def _expected(
-    evidence: Evidence, root: np.ndarray, scale: Sequence[float] | np.ndarray
-) -> np.ndarray:
+def _expected(evidence: Evidence, root: np.ndarray, scale: Sequence[float]) -> np.ndarray:
     return np.asarray(np.maximum(_regressors(evidence, root) @ np.asarray(scale), 0.02))
 
 
-def _quantile(score: np.ndarray, level: float = 0.9) -> float:
-    """The conformal quantile: the ⌈(n + 1)·level⌉-th smallest score."""
-    rank = int(np.ceil((len(score) + 1) * level))
+def _quantile(score: np.ndarray) -> float:
+    """The conformal quantile: the ⌈(n + 1)·LEVEL⌉-th smallest score."""
+    rank = int(np.ceil((len(score) + 1) * LEVEL))
     return float(np.sort(score)[min(rank, len(score)) - 1])

@@ -153,7 +153,7 @@ def read_crystals(path: str | Path, *, max_atoms: int | None = None) -> list[Cry
     BadInput
         When the file cannot be read or a record is not a crystal with a known property.
     """
-    crystals = []
+    crystals: list[Crystal] = []
     for where, record in _json_lines(path):
         name = record.get("property")
         if name not in PROPERTIES:

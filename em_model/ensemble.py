@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from em_model.conformal import MIN_GROUP, Calibration, Evidence, cross_calibrated
+from em_model.conformal import KINDS, MIN_GROUP, Calibration, Evidence, cross_calibrated
 from em_model.data import Band, host_folds, require_barriers
 from em_model.errors import BadInput
 from em_model.evaluate import metrics
@@ -20,13 +20,14 @@ from em_model.features import path_features
 from em_model.finetuning import FinetuneRecipe, Member, finetune_member
 from em_model.graphs import band_graph
 from em_model.predictor import BandModel, Domain, shipped_folder
+from em_model.tabular import Tabular
 from em_model.training import Log, pick_device
-from em_model.trees import Forest, TreeSettings, tree_matrix
+from em_model.trees import TreeSettings
 
 
 @dataclass(frozen=True)
 class ModelRecipe(FinetuneRecipe):
-    """A fine-tuning recipe with the forest beside it; ``networks`` False leaves networks out."""
+    """A fine-tuning recipe and the forest's; ``networks`` False leaves the networks out."""
 
     networks: bool = True
     forest: TreeSettings = field(default_factory=TreeSettings)
@@ -75,27 +76,27 @@ def build_model(
     if len(np.unique(folds)) < recipe.folds:
         raise BadInput(f"data: {recipe.folds} folds need bands of as many hosts, at least")
     paths = np.array([path_features(b) for b in bands])
-    matrix, roots = tree_matrix(bands, paths), np.sqrt(np.maximum(barriers, 0.0))
-    weight = np.array([b.weight for b in bands])
-    fold_forests = []
-    mean, std = np.empty(len(bands)), np.empty(len(bands))
+    true_roots = np.sqrt(np.maximum(barriers, 0.0))
+    roots, spread = np.full((len(bands), len(KINDS)), np.nan), np.empty(len(bands))
+    tabulars, members = [], []
     for k in range(recipe.folds):
-        seen = folds != k
-        forest = Forest.fit(
-            matrix[seen], roots[seen], recipe.forest, recipe.seed * 1000 + k, weight[seen]
+        seen, unseen = np.flatnonzero(folds != k).tolist(), np.flatnonzero(folds == k).tolist()
+        tabular = Tabular.fit(
+            [bands[i] for i in seen],
+            paths[seen],
+            true_roots[seen],
+            recipe.forest,
+            recipe.seed * 1000 + k,
         )
-        mean[~seen], std[~seen] = forest.predict(matrix[~seen])
-        fold_forests.append(forest)
-    forest = Forest.fit(matrix, roots, recipe.forest, recipe.seed * 1000 + recipe.folds, weight)
-    network, members = np.full(len(bands), np.nan), []
-    if recipe.networks:
-        for k in range(recipe.folds):
+        tabulars.append(tabular)
+        held_out = [bands[i] for i in unseen]
+        roots[unseen, 1], spread[unseen], roots[unseen, 2] = tabular.roots(held_out, paths[unseen])
+        if recipe.networks:
             member = _member(bands, folds, k, recipe, folder / "work", encoder, device, log)
-            unseen = np.flatnonzero(folds == k).tolist()
-            graphs = [band_graph(bands[i], recipe.graph) for i in unseen]
-            network[unseen] = member.roots(graphs, paths[unseen])
+            graphs = [band_graph(band, recipe.graph) for band in held_out]
+            roots[unseen, 0] = member.roots(graphs, paths[unseen])
             members.append(member)
-    evidence = Evidence(network, mean, std, tuple(b.working_ion for b in bands))
+    evidence = Evidence(roots, spread, tuple(b.working_ion for b in bands))
     model = BandModel(
         name=name,
         sha256="",
@@ -109,8 +110,10 @@ def build_model(
             "cross_validation": cross_validation(evidence, barriers, folds),
         },
         members=tuple(members),
-        forest=forest,
-        fold_forests=tuple(fold_forests),
+        tabular=Tabular.fit(
+            bands, paths, true_roots, recipe.forest, recipe.seed * 1000 + recipe.folds
+        ),
+        fold_tabulars=tuple(tabulars),
         calibration=Calibration.fit(evidence, barriers),
         domain=Domain.fit(bands, paths),
         graph=recipe.graph,
@@ -162,9 +165,7 @@ def cross_validation(evidence: Evidence, barriers: np.ndarray, folds: np.ndarray
                 "n": count,
                 "coverage": float(covered[ions == ion].mean()),
             }
-    kinds = {"forest": evidence.forest}
-    if np.isfinite(evidence.network).all():
-        kinds["network"] = evidence.network
+    kinds = {k: r for k, r in zip(KINDS, evidence.roots.T, strict=True) if np.isfinite(r).all()}
     out["members"] = {
         kind: {k: metrics(np.maximum(r, 0.0) ** 2, barriers)[k] for k in _SHORT}
         for kind, r in kinds.items()
@@ -187,6 +188,9 @@ def card_text(model: BandModel) -> str:
     coverage = ", ".join(
         f"{ion} {100 * c['coverage']:.1f} % of {c['n']}" for ion, c in cv["coverage_by_ion"].items()
     )
+    shares = ", ".join(
+        f"{kind} {share:.2f}" for kind, share in zip(KINDS, model.calibration.shares, strict=True)
+    )
     versions = ", ".join(f"{k} {v}" for k, v in model.card["versions"].items())
     commands = "\n".join(data.get("commands", []))
     return f"""# Band model `{model.name}`
@@ -196,9 +200,9 @@ unrelaxed band: the host and five sites of the ion on the straight line between 
 
 - **Learned from** {data["bands"]} literature barriers in {data["hosts"]} hosts
   ({data.get("source", "see the recipe")}).
-- **Made of** {len(model.members)} edge-gated graph networks, one for each host-grouped fold
-  (share {model.calibration.share:.2f}), and extremely randomised trees on physical features of
-  the path; they are mixed on √barrier.
+- **Made of** {len(model.members)} edge-gated graph networks, one for each host-grouped fold, and,
+  on physical features of the path, extremely randomised trees and a Gaussian process; they are
+  mixed on √barrier with shares {shares}.
 - **Weights** SHA-256 `{model.card.get("sha256", model.sha256) or "see card.json"}`.
 
 ## Cross-validated by host ({model.card["recipe"]["folds"]} folds)

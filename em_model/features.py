@@ -5,6 +5,8 @@ Computed from the unrelaxed band alone. Every feature is the same for a path and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from em_model.data import Band
@@ -17,25 +19,24 @@ POINTS = 9
 RADIUS = 6.0
 """Å around each point that count as surroundings."""
 
+SURROUNDINGS: tuple[str, ...] = (
+    "anion_1",
+    "anion_2",
+    "anion_3",
+    "cation_1",
+    "cation_2",
+    "ion_1",
+    "valence",
+    "repulsion",
+    "coordination",
+    "clash",
+)
+"""What is measured along the path; see :func:`path_features`."""
+
 FEATURE_NAMES: tuple[str, ...] = (
     "length",
     "bend",
-    *(
-        f"{place}_{what}"
-        for what in (
-            "anion_1",
-            "anion_2",
-            "anion_3",
-            "cation_1",
-            "cation_2",
-            "ion_1",
-            "valence",
-            "repulsion",
-            "coordination",
-            "clash",
-        )
-        for place in ("end", "mean", "worst", "middle")
-    ),
+    *(f"{place}_{what}" for what in SURROUNDINGS for place in ("end", "mean", "worst", "middle")),
     "end_difference_valence",
     "end_difference_anion_1",
     "end_difference_repulsion",
@@ -95,6 +96,40 @@ def path_features(band: Band) -> np.ndarray:
     for name in ("valence", "anion_1", "repulsion"):
         out.append(abs(around[name][0] - around[name][-1]))
     return np.array(out + _host_features(band, numbers[host], ion))
+
+
+def rises(paths: np.ndarray) -> np.ndarray:
+    """How much each surrounding changes from the ends to the path's worst, middle and mean.
+
+    Trees cut one feature at a time, so differences have to be given.
+
+    Parameters
+    ----------
+    paths
+        Features of n bands, shape (n, len(FEATURE_NAMES)).
+
+    Returns
+    -------
+    np.ndarray
+        Shape (n, 3 · number of surroundings).
+    """
+    column_of = {name: i for i, name in enumerate(FEATURE_NAMES)}
+    return np.stack(
+        [
+            paths[:, column_of[f"{place}_{what}"]] - paths[:, column_of[f"end_{what}"]]
+            for what in SURROUNDINGS
+            for place in ("worst", "middle", "mean")
+        ],
+        axis=1,
+    )
+
+
+def element_shares(bands: Sequence[Band]) -> np.ndarray:
+    """Share of each element in the composition, shape (n, MAX_NUMBER)."""
+    shares = np.zeros((len(bands), MAX_NUMBER))
+    for row, band in zip(shares, bands, strict=True):
+        np.add.at(row, numbers_of(band.species) - 1, 1.0 / len(band.species))
+    return shares
 
 
 def _host_features(band: Band, numbers: np.ndarray, ion: int) -> list[float]:

@@ -22,8 +22,8 @@ from em_model.features import path_features
 from em_model.finetuning import Member
 from em_model.graphs import GraphSettings, band_graph
 from em_model.network import NetworkSettings
+from em_model.tabular import Tabular
 from em_model.training import pick_device, read_tensors, write_tensors
-from em_model.trees import Forest, tree_matrix
 
 FORMAT = 1
 """Version of the model folder's layout."""
@@ -83,9 +83,9 @@ class Domain:
 
 @dataclass(frozen=True, eq=False)
 class BandModel:
-    """Networks and a forest with their calibration.
+    """Networks, forest and kernel with their calibration.
 
-    ``members`` and ``fold_forests`` belong to the host-grouped folds in order; ``forest`` has
+    ``members`` and ``fold_tabulars`` belong to the host-grouped folds in order; ``tabular`` has
     seen all bands. ``card`` is the model card's content, ``sha256`` that of the weights file.
     """
 
@@ -93,8 +93,8 @@ class BandModel:
     sha256: str
     card: dict[str, Any]
     members: tuple[Member, ...]
-    forest: Forest
-    fold_forests: tuple[Forest, ...]
+    tabular: Tabular
+    fold_tabulars: tuple[Tabular, ...]
     calibration: Calibration
     domain: Domain
     graph: GraphSettings = field(default_factory=GraphSettings)
@@ -144,8 +144,10 @@ class BandModel:
                     Member.from_tensors(parts[f"member{k}"], network, chosen)
                     for k in range(int(card["members"]))
                 ),
-                forest=Forest.from_tensors(parts["forest"]),
-                fold_forests=tuple(Forest.from_tensors(parts[f"forest{k}"]) for k in range(folds)),
+                tabular=Tabular.from_tensors(parts["tabular"]),
+                fold_tabulars=tuple(
+                    Tabular.from_tensors(parts[f"tabular{k}"]) for k in range(folds)
+                ),
                 calibration=Calibration.from_dict(card["calibration"]),
                 domain=Domain(
                     frozenset(card["domain"]["numbers"]),
@@ -166,11 +168,11 @@ class BandModel:
             for k, member in enumerate(self.members)
             for name, value in member.tensors().items()
         }
-        forests = {"forest": self.forest} | {
-            f"forest{k}": forest for k, forest in enumerate(self.fold_forests)
+        tabulars = {"tabular": self.tabular} | {
+            f"tabular{k}": tabular for k, tabular in enumerate(self.fold_tabulars)
         }
-        for head, forest in forests.items():
-            tensors |= {f"{head}/{name}": value for name, value in forest.tensors().items()}
+        for head, tabular in tabulars.items():
+            tensors |= {f"{head}/{name}": value for name, value in tabular.tensors().items()}
         tensors["domain/low"] = torch.from_numpy(self.domain.low)
         tensors["domain/high"] = torch.from_numpy(self.domain.high)
         folder.mkdir(parents=True, exist_ok=True)
@@ -183,7 +185,7 @@ class BandModel:
             "name": self.name,
             "sha256": sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
             "members": len(self.members),
-            "folds": len(self.fold_forests),
+            "folds": len(self.fold_tabulars),
             "network": settings,
             "graph": asdict(self.graph),
             "calibration": self.calibration.as_dict(),
@@ -248,9 +250,10 @@ class BandModel:
         if members:
             graphs = [band_graph(b, self.graph) for b in bands]
             network = np.mean([m.roots(graphs, paths) for m in members], axis=0)
-        forest = self.forest if fold is None else self.fold_forests[fold]
-        mean, std = forest.predict(tree_matrix(bands, paths))
-        return paths, Evidence(network, mean, std, tuple(b.working_ion for b in bands))
+        tabular = self.tabular if fold is None else self.fold_tabulars[fold]
+        forest, spread, kernel = tabular.roots(bands, paths)
+        roots = np.stack([network, forest, kernel], axis=1)
+        return paths, Evidence(roots, spread, tuple(b.working_ion for b in bands))
 
 
 def shipped_folder() -> Path:

@@ -1,24 +1,16 @@
 """The ensemble's second kind of member: extremely randomised trees on physical features.
 
 Grown with scikit-learn, kept and evaluated as plain arrays, so that no pickle is needed and a
-prediction does not depend on scikit-learn's version. Trees and network err differently: their
-mean beats both in host-grouped cross-validation.
+prediction does not depend on scikit-learn's version.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from ase.data import atomic_numbers
 from torch import Tensor
-
-from em_model.data import Band
-from em_model.elements import MAX_NUMBER
-from em_model.features import path_features
 
 
 @dataclass(frozen=True)
@@ -38,27 +30,6 @@ class TreeSettings:
     trees: int = 200
     min_leaf: int = 3
     max_features: float = 0.7
-
-
-def tree_features(band: Band, path: np.ndarray | None = None) -> np.ndarray:
-    """Path features followed by the share of each element in the composition.
-
-    Parameters
-    ----------
-    band
-        The band.
-    path
-        Its :func:`path_features`, when they are there already.
-
-    Returns
-    -------
-    np.ndarray
-        Shape (path features + MAX_NUMBER,).
-    """
-    share = np.zeros(MAX_NUMBER)
-    for symbol, count in Counter(band.species).items():
-        share[min(atomic_numbers[symbol], MAX_NUMBER) - 1] += count / len(band.species)
-    return np.concatenate([path_features(band) if path is None else path, share])
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,8 +121,3 @@ class Forest:
             for name in ("feature", "threshold", "left", "right", "value", "root")
         }
         return cls(**arrays, depth=int(tensors["forest.depth"][0]))
-
-
-def tree_matrix(bands: Sequence[Band], paths: np.ndarray) -> np.ndarray:
-    """:func:`tree_features` of many bands whose path features are there, shape (n, f)."""
-    return np.array([tree_features(b, p) for b, p in zip(bands, paths, strict=True)])

@@ -149,6 +149,39 @@ def _member(
     return Member.load(done, recipe.network, pick_device(device))
 
 
+def out_of_fold(
+    model: BandModel, bands: Sequence[Band]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What the model said in cross-validation about the bands it was trained on.
+
+    Returns
+    -------
+    tuple
+        Barriers (n,) and 90 % intervals (n, 2) in eV, fold of each band (n,).
+
+    Raises
+    ------
+    BadInput
+        When these are other bands than the model's.
+    """
+    trained = model.card.get("data", {}).get("bands")
+    if trained != len(bands):
+        raise BadInput(
+            f"model {model.name}: was trained on {trained} bands and the data has {len(bands)}; "
+            "give its own training data"
+        )
+    recipe = model.card["recipe"]
+    folds = host_folds(bands, recipe["folds"], recipe["split_seed"])
+    roots, spread = np.empty((len(bands), len(KINDS))), np.empty(len(bands))
+    for fold in range(recipe["folds"]):
+        rows = np.flatnonzero(folds == fold).tolist()
+        _, evidence = model.evidence([bands[i] for i in rows], fold=fold)
+        roots[rows], spread[rows] = evidence.roots, evidence.spread
+    whole = Evidence(roots, spread, tuple(band.working_ion for band in bands))
+    values, intervals = cross_calibrated(whole, require_barriers(bands), folds)
+    return values, intervals, folds
+
+
 def cross_validation(evidence: Evidence, barriers: np.ndarray, folds: np.ndarray) -> dict[str, Any]:
     """Host-grouped figures: the mix, each kind of member alone, coverage by ion.
 

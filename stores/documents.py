@@ -73,6 +73,9 @@ class CandidateDoc(Document):
     formula: str
     working_ion: str
     status: Literal["ok", "rejected", "failed"] = "ok"
+    filter_settings: str | None = Field(
+        default=None, description="hash of the filters that judged it"
+    )
     rejected_by: str | None = Field(default=None, description="name of the filter that refused it")
     structure: dict[str, Any] | None = None
     structure_hash: str | None = None

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
 from jobflow import job
+from pymatgen.core import Structure
 
 from stores.documents import CandidateDoc, Failure, Provenance
 from stores.errors import BadInput
+from stores.hashing import content_hash
 from stores.screen_store import open_store
 from workflows.batches import batched
+from workflows.duplicates import Duplicates
 from workflows.filters import Refused, apply_filters
 from workflows.hosts import Unfit, prepare_host, structure_hash
 from workflows.progress import Progress
@@ -21,6 +24,9 @@ from workflows.spec import ScreenSpec
 
 BATCH = 200
 """Hosts in one job of the cheap stages: minutes of work for seconds of scheduling."""
+
+FILTER_VERSION = 1
+"""Raised when the same options would judge otherwise."""
 
 PAGE = 50
 """Hosts written at once: what a crash can cost."""
@@ -44,10 +50,15 @@ def find_candidates(spec: dict[str, Any], store_uri: str) -> dict[str, Any]:
     screen = ScreenSpec.model_validate(spec)
     with open_store(store_uri) as store:
         suffix = f":{screen.working_ion}"
-        source = {"source": screen.candidates.source, "working_ion": screen.working_ion}
-        known = {key.removesuffix(suffix) for key in store.ids(CandidateDoc, source)}
+        judged = {
+            "source": screen.candidates.source,
+            "working_ion": screen.working_ion,
+            "filter_settings": filter_settings(screen),
+        }
+        known = {key.removesuffix(suffix) for key in store.ids(CandidateDoc, judged)}
+        kept = store.find(CandidateDoc, {"screens": screen.screen_id, "status": "ok"})
         with Progress("candidates").track(total=None, what="hosts") as step:
-            for page in batched(candidate_docs(screen, known), PAGE):
+            for page in batched(candidate_docs(screen, known, kept), PAGE):
                 store.put(doc for _, doc in page if doc)
                 store.tag_screen(screen.screen_id, [r.material_id + suffix for r, _ in page])
                 step(len(page))
@@ -70,22 +81,54 @@ def find_candidates(spec: dict[str, Any], store_uri: str) -> dict[str, Any]:
 
 
 def candidate_docs(
-    screen: ScreenSpec, known: Container[str] = frozenset()
+    screen: ScreenSpec,
+    known: Container[str] = frozenset(),
+    kept: Iterable[CandidateDoc] = (),
 ) -> Iterator[tuple[CandidateRecord, CandidateDoc | None]]:
-    """Yield each record of the source with its document, None where it is known already."""
+    """Yield each record of the source with its document, None where it is known already.
+
+    Parameters
+    ----------
+    screen
+        Says where candidates come from and which filters they pass.
+    known
+        Material ids that these filters have judged before.
+    kept
+        Those of them that passed: later duplicates of them are refused.
+    """
     origin = provenance()
+    seen: Duplicates | None = None
+    if not screen.filters.keep_duplicates:
+        seen = Duplicates()
+        for doc in kept:
+            if doc.material_id in known:
+                seen.add(doc.material_id, _host(doc), doc.structure_hash or "")
     for record in screen.candidates.records(screen.working_ion, known):
-        yield record, None if record.known else candidate_doc(record, screen, origin)
+        yield record, None if record.known else candidate_doc(record, screen, origin, seen)
 
 
-def candidate_doc(record: CandidateRecord, screen: ScreenSpec, origin: Provenance) -> CandidateDoc:
-    """Filter and prepare one record; a refusal or an error is a document too."""
+def filter_settings(screen: ScreenSpec) -> str:
+    """Hash what decides a verdict: with other filters, a candidate is judged anew."""
+    return content_hash([screen.filters.model_dump(mode="json"), FILTER_VERSION])
+
+
+def candidate_doc(
+    record: CandidateRecord,
+    screen: ScreenSpec,
+    origin: Provenance,
+    seen: Duplicates | None = None,
+) -> CandidateDoc:
+    """Filter and prepare one record; a refusal or an error is a document too.
+
+    ``seen`` remembers the hosts before it; None lets duplicates pass.
+    """
     doc = CandidateDoc(
         candidate_id=f"{record.material_id}:{screen.working_ion}",
         material_id=record.material_id,
         source=record.source,
         formula=record.structure.composition.reduced_formula if record.structure else "",
         working_ion=screen.working_ion,
+        filter_settings=filter_settings(screen),
         energy_above_hull_ev=record.energy_above_hull_ev,
         band_gap_ev=record.band_gap_ev,
         reference=record.reference,
@@ -98,6 +141,9 @@ def candidate_doc(record: CandidateRecord, screen: ScreenSpec, origin: Provenanc
     try:
         passed = apply_filters(record.structure, screen.working_ion, screen.filters)
         host = prepare_host(passed, screen.working_ion)
+        digest = structure_hash(host)
+        if seen:
+            seen.add(record.material_id, host, digest)
     except Refused as refused:
         return _rejected(doc, refused.rejected_by, refused.reason)
     except Unfit as unfit:
@@ -105,7 +151,7 @@ def candidate_doc(record: CandidateRecord, screen: ScreenSpec, origin: Provenanc
     return doc.model_copy(
         update={
             "structure": host.as_dict(),
-            "structure_hash": structure_hash(host),
+            "structure_hash": digest,
             "num_sites": len(host),
         }
     )
@@ -120,6 +166,10 @@ def nothing_left(refused: Counter[str], last: CandidateDoc | None = None) -> Bad
         + (f" (refused: {reasons}{example})" if reasons else "; none has this working ion")
         + "; widen candidates or filters"
     )
+
+
+def _host(doc: CandidateDoc) -> Structure:
+    return Structure.from_dict(doc.structure or {})
 
 
 def _rejected(doc: CandidateDoc, name: str, reason: str) -> CandidateDoc:

@@ -30,7 +30,7 @@ from workflows.progress import Progress
 from workflows.provenance import current_job_uuid, provenance
 from workflows.spec import HopOptions, ScreenSpec
 
-CHUNK = 32
+CHUNK = 16
 """Hops handed to a process at once: seconds of work, so that progress is seen."""
 
 

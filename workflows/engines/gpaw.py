@@ -97,7 +97,7 @@ class GpawEngine:
 class GpawCalculator(Calculator):
     """GPAW built when first asked, since magnetic moments depend on the atoms."""
 
-    implemented_properties = ("energy", "free_energy", "forces")
+    implemented_properties = ["energy", "free_energy", "forces"]  # noqa: RUF012  ASE declares it mutable
 
     def __init__(self, settings: GpawSettings, folder: Path | None) -> None:
         super().__init__()

@@ -125,12 +125,12 @@ def write_neb_inputs(
     # the elements are the same everywhere, so every image gets the same order.
     ordered = [one.get_sorted_structure() for one in path]
     nelect = {"NELECT": electrons(ordered[0]) - charge_e} if charge_e else {}
-    kpoints = {"user_kpoints_settings": {"reciprocal_density": settings.reciprocal_density}}
+    density = {"reciprocal_density": settings.reciprocal_density}
     relax = RelaxSetGenerator(
         user_incar_settings=settings.updates(ISIF=2, IBRION=2, LWAVE=False, LCHARG=False, **nelect),
         auto_ismear=False,
         auto_kspacing=False,
-        **kpoints,
+        user_kpoints_settings=density,
     )
     for name, end in (("initial", ordered[0]), ("final", ordered[-1])):
         _write(end, relax, folder / name)
@@ -138,7 +138,7 @@ def write_neb_inputs(
         num_images=images,
         climbing_image=flavour == "vtst",
         user_incar_settings=settings.updates(NSW=200, LWAVE=False, **nelect),
-        **kpoints,
+        user_kpoints_settings=density,
     )
     _write(ordered[0], band, folder / "neb")
     (folder / "neb" / "POSCAR").unlink()

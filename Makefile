@@ -11,9 +11,9 @@ install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt packaging/gpaw_siteconfig.py
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -c constraints.txt pip setuptools wheel
+	$(BIN)/pip install -q -c constraints.txt setuptools wheel
 	$(BIN)/pip install -q -c constraints.txt torch
-	$(BIN)/pip install -q -c constraints.txt -e '.[test,chgnet]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[test,chgnet,classical,optimade]'
 	GPAW_CONFIG=$(CURDIR)/packaging/gpaw_siteconfig.py \
 		$(BIN)/pip install -q --no-cache-dir -c constraints.txt gpaw gpaw-data
 	touch $@

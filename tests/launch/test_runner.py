@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
-import subprocess
-import sys
 import time
 from collections import Counter
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -131,10 +131,10 @@ def test_one_run_at_a_time(tmp_path):
 
 
 def test_a_killed_run_lets_go_of_its_folder(tmp_path):
-    process = _start(tmp_path, pause_s=5)
+    process = _start(tmp_path, tmp_path / "notes", pause_s=5)
     _wait_until(lambda: is_running(tmp_path))
     process.kill()
-    process.wait()
+    process.join()
     assert not is_running(tmp_path)
 
 
@@ -143,36 +143,43 @@ def test_twenty_kills_change_nothing(tmp_path, notes):
     chance = random.Random(20)
     undisturbed = tmp_path / "undisturbed"
     tiny_flow.run(undisturbed)
-    notes.unlink()
-
-    folder = tmp_path / "killed"
-    kills = 0
-    finished: set[str] = set()
+    kills, finished_between = 0, 0
     while kills < 20:
-        before = notes.read_text().splitlines() if notes.exists() else []
-        process = _start(folder, pause_s=0.15)
-        # Count from the first sign of life: most of a start is Python's imports.
-        _wait_until(lambda: is_running(folder))
-        time.sleep(chance.uniform(0, 0.5))
-        if process.poll() is not None:
-            break
-        process.kill()
-        process.wait()
-        kills += 1
-        again = notes.read_text().splitlines()[len(before) :] if notes.exists() else []
-        assert not finished & set(again), "a finished job ran again"
-        finished = _finished(folder)
-    assert kills == 20, f"the flow was over after {kills} kills"
+        notes.unlink()
+        folder = tmp_path / f"killed_{kills}"
+        finished: set[str] = set()
+        while kills < 20:
+            before = len(_lines(notes))
+            process = _start(folder, notes, pause_s=0.2)
+            # Counted in jobs begun, not in seconds, which a busy machine stretches.
+            jobs = before + chance.choice([0, 1, 1, 2])
+            _wait_until(lambda: len(_lines(notes)) >= jobs or process.exitcode is not None)  # noqa: B023
+            time.sleep(chance.uniform(0, 0.15))
+            if process.exitcode is not None:
+                break
+            process.kill()
+            process.join()
+            kills += 1
+            assert not finished & set(_lines(notes)[before:]), "a finished job ran again"
+            finished = _finished(folder)
+            finished_between += len(finished)
+        assert tiny_flow.run(folder).finished
+        assert tiny_flow.outputs_in(folder) == tiny_flow.outputs_in(undisturbed)
+        assert set(executions(notes)) == set(EXECUTIONS)
+    assert finished_between > 20, "the kills came too early to mean anything"
 
-    assert tiny_flow.run(folder).finished
-    assert tiny_flow.outputs_in(folder) == tiny_flow.outputs_in(undisturbed)
-    assert set(executions(notes)) == set(EXECUTIONS)
+
+def _lines(notes: Path) -> list[str]:
+    return notes.read_text().splitlines() if notes.exists() else []
 
 
-def _start(folder: Path, pause_s: float) -> subprocess.Popen[bytes]:
-    environment = os.environ | {"TINY_PAUSE_S": str(pause_s)}
-    code = f"import pathlib, tiny_flow; tiny_flow.run(pathlib.Path({str(folder)!r}))"
-    return subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], env=environment)
+def _start(folder: Path, notes: Path, pause_s: float) -> BaseProcess:
+    # Forked from a process that has everything imported, so that kills hit the work itself.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tiny_flow"])
+    process = context.Process(target=tiny_flow.run_in_process, args=(folder, notes, pause_s))
+    process.start()
+    return process
 
 
 def _wait_until(condition, timeout_s: float = 30.0) -> None:

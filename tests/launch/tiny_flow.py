@@ -93,6 +93,12 @@ def run(folder: Path, make=make_flow) -> RunOutcome:
         return run_flow(make, RunLog(store.runs, "tiny"), jobstore=store.jobstore(), folder=folder)
 
 
+def run_in_process(folder: Path, notes: Path, pause_s: float) -> None:
+    """Run the flow in a process that has an environment of its own."""
+    os.environ |= {"TINY_NOTES": str(notes), "TINY_PAUSE_S": str(pause_s)}
+    run(folder)
+
+
 def outputs(jobstore: JobStore) -> list[tuple[str, object]]:
     """All outputs by name, but those that hold uuids: they differ between two makings."""
     docs = jobstore.query({}, properties=["name", "output"])

@@ -93,6 +93,7 @@ class Backend(Protocol):
 
     uri: str
     read_only: bool
+    schema_version: int
 
     def collection(self, name: str, key: str) -> MongoStore:
         """Return a connected maggma store of documents."""
@@ -102,6 +103,9 @@ class Backend(Protocol):
 
     def ensure_indexes(self, indexes: Indexes) -> None:
         """Create the indexes that are missing."""
+
+    def set_schema_version(self, version: int) -> None:
+        """Say that the store is of this version now."""
 
     def close(self) -> None:
         """Close the connections."""
@@ -114,7 +118,7 @@ class FolderBackend:
         self.folder = folder.expanduser().absolute()
         self.uri = str(self.folder)
         self.read_only = not create
-        _check_folder(self.folder, create=create)
+        self.schema_version = _check_folder(self.folder, create=create)
         self._database = SqliteDatabase(self.folder / DATABASE, read_only=self.read_only)
         try:
             begun = self._database.user_version != 0
@@ -145,6 +149,10 @@ class FolderBackend:
                     self._database[name].create_index([(field, 1) for field in fields])
             self._database.user_version = mark
 
+    def set_schema_version(self, version: int) -> None:
+        """Say that the store is of this version now."""
+        _write_marker(self.folder, version)
+
     def close(self) -> None:
         """Close the connections."""
         self._database.close()
@@ -166,25 +174,25 @@ class MongoBackend:
         self._client: MongoClient[dict[str, Any]] = MongoClient(login, **patience)
         self._database = self._client[parts["database"]]
         try:
-            self._check_version()
+            self.schema_version = self._check_version()
         except PyMongoError as error:
             raise BadInput(
                 f"store uri {self.uri}: no answer ({type(error).__name__}); "
                 f"is the server up, and are {USERNAME} and {PASSWORD} right?"
             ) from None
 
-    def _check_version(self) -> None:
+    def _check_version(self) -> int:
         marks = self._database[_MARKS]
         mark = marks.find_one({"_id": "store"})
         if mark is not None:
-            _refuse_newer(self.uri, mark.get("schema_version"))
-        elif not self.read_only:
-            fields = {"schema_version": SCHEMA_VERSION}
-            marks.update_one({"_id": "store"}, {"$setOnInsert": fields}, upsert=True)
-        else:
+            return _known_version(self.uri, mark.get("schema_version"))
+        if self.read_only:
             raise BadInput(
                 f"store uri {self.uri}: not a hopscreen store; give the database of a screen"
             )
+        fields = {"schema_version": SCHEMA_VERSION}
+        marks.update_one({"_id": "store"}, {"$setOnInsert": fields}, upsert=True)
+        return SCHEMA_VERSION
 
     def collection(self, name: str, key: str) -> MongoStore:
         """Return a connected maggma store of documents."""
@@ -208,6 +216,11 @@ class MongoBackend:
             self._database[name].create_indexes(models)
         marks.update_one({"_id": "store"}, {"$set": {"indexes": mark}})
 
+    def set_schema_version(self, version: int) -> None:
+        """Say that the store is of this version now."""
+        change = {"$set": {"schema_version": version}}
+        self._database[_MARKS].update_one({"_id": "store"}, change)
+
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
@@ -223,7 +236,7 @@ def open_backend(uri: str, *, create: bool) -> Backend:
     return FolderBackend(Path(uri), create=create)
 
 
-def _check_folder(folder: Path, *, create: bool) -> None:
+def _check_folder(folder: Path, *, create: bool) -> int:
     marker = folder / MARKER
     try:
         if not marker.exists():
@@ -239,9 +252,9 @@ def _check_folder(folder: Path, *, create: bool) -> None:
         version = mark["schema_version"] if mark["format"] == "hopscreen" else None
     except (ValueError, KeyError, TypeError):
         version = None
-    _refuse_newer(str(folder), version)
     if create and not os.access(folder, os.W_OK):
         raise BadInput(f"store {folder}: cannot write here; choose another folder")
+    return _known_version(str(folder), version)
 
 
 def _make_folder(folder: Path, *, create: bool) -> None:
@@ -253,12 +266,16 @@ def _make_folder(folder: Path, *, create: bool) -> None:
             f"store {folder}: holds other things than a hopscreen store; give a new or empty folder"
         )
     folder.mkdir(parents=True, exist_ok=True)
+    _write_marker(folder, SCHEMA_VERSION)
+
+
+def _write_marker(folder: Path, version: int) -> None:
     draft = folder / f"{MARKER}.{os.getpid()}"
-    draft.write_text(json.dumps({"format": "hopscreen", "schema_version": SCHEMA_VERSION}) + "\n")
+    draft.write_text(json.dumps({"format": "hopscreen", "schema_version": version}) + "\n")
     draft.replace(folder / MARKER)
 
 
-def _refuse_newer(where: str, version: Any) -> None:
+def _known_version(where: str, version: Any) -> int:
     if not isinstance(version, int):
         raise BadInput(f"store {where}: {MARKER} is damaged; put back a copy, or give another one")
     if version > SCHEMA_VERSION:
@@ -266,6 +283,7 @@ def _refuse_newer(where: str, version: Any) -> None:
             f"store {where}: schema_version {version} is newer than {SCHEMA_VERSION}, which this "
             "hopscreen knows; upgrade hopscreen"
         )
+    return version
 
 
 def _without_credentials(uri: str) -> tuple[str, str]:

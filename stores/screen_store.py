@@ -284,4 +284,11 @@ def open_store(uri: str, *, create: bool = True) -> ScreenStore:
         The folder is missing, unwritable, not a store, or written by a newer version; the
         server cannot be reached.
     """
-    return ScreenStore(open_backend(uri, create=create))
+    backend = open_backend(uri, create=create)
+    if backend.schema_version < SCHEMA_VERSION:
+        backend.close()
+        raise BadInput(
+            f"store {backend.uri}: schema_version {backend.schema_version} is older than "
+            f"{SCHEMA_VERSION}; run: hopscreen migrate --store {backend.uri}"
+        )
+    return ScreenStore(backend)

@@ -27,7 +27,7 @@ from pymongo import DeleteMany, DeleteOne, InsertOne, ReplaceOne, UpdateMany, Up
 from pymongo.errors import DuplicateKeyError, OperationFailure
 from pymongo.results import BulkWriteResult, DeleteResult, InsertManyResult, UpdateResult
 
-from stores.sqlite_filter import Condition, Encoded, FilterCompiler, decode, encode, encode_path
+from stores.sqlite_filter import Condition, Encoded, FilterCompiler, decode, encode_path
 
 Row = dict[str, Any]
 Sort = Sequence[tuple[str, int]]
@@ -352,30 +352,46 @@ class SqliteCollection:
 
     def _insert(self, row: Row) -> None:
         row.setdefault("_id", bson.ObjectId())
+        columns, members = self._encoded(row)
+        names = ", ".join(map(_quote, columns))
+        marks = ", ".join("?" * len(columns))
+        connection = self.database.connection
         try:
-            cursor = self.database.connection.execute(
-                f"INSERT INTO {self._keys} (_id) VALUES (?)", (encode(row["_id"]),)
-            )
+            number = connection.execute(
+                f"INSERT INTO {self._keys} ({names}) VALUES ({marks})", list(columns.values())
+            ).lastrowid
         except sqlite3.IntegrityError as error:
-            raise DuplicateKeyError(f"{self.name}: _id {row['_id']!r} is there already") from error
-        assert cursor.lastrowid is not None
-        self._store(cursor.lastrowid, row)
+            raise DuplicateKeyError(f"{self.name}: {row['_id']!r}: {error}") from error
+        connection.execute(f"INSERT INTO {self._docs} VALUES (?, ?)", (number, bson.encode(row)))
+        connection.executemany(
+            f"INSERT INTO {self._members} VALUES (?, ?, ?)",
+            [(path, value, number) for path, value in members],
+        )
 
     def _store(self, number: int, row: Row) -> None:
+        columns, members = self._encoded(row)
+        names = ", ".join(f"{_quote(path)} = ?" for path in columns)
         connection = self.database.connection
-        blob = bson.encode(row)
-        encoded = {path: encode_path(row, path) for path in self._paths}
-        columns = ", ".join(f"{_quote(path)} = ?" for path in encoded)
         connection.execute(
-            f"UPDATE {self._keys} SET {columns} WHERE id = ?",
-            [*(value for value, _ in encoded.values()), number],
+            f"UPDATE {self._keys} SET {names} WHERE id = ?", [*columns.values(), number]
         )
-        connection.execute(f"INSERT OR REPLACE INTO {self._docs} VALUES (?, ?)", (number, blob))
+        connection.execute(
+            f"UPDATE {self._docs} SET doc = ? WHERE id = ?", (bson.encode(row), number)
+        )
         connection.execute(f"DELETE FROM {self._members} WHERE id = ?", (number,))
         connection.executemany(
             f"INSERT INTO {self._members} VALUES (?, ?, ?)",
-            [(path, value, number) for path, (_, many) in encoded.items() for value in many],
+            [(path, value, number) for path, value in members],
         )
+
+    def _encoded(self, row: Row) -> tuple[dict[str, Encoded], list[tuple[str, Encoded]]]:
+        """Return the columns of a document, and the members of its indexed arrays."""
+        columns: dict[str, Encoded] = {}
+        members = []
+        for path in self._paths:
+            columns[path], inside = encode_path(row, path)
+            members += [(path, value) for value in inside]
+        return columns, members
 
     def _delete(self, number: int) -> None:
         for table in (self._keys, self._docs, self._members):

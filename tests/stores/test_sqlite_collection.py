@@ -163,7 +163,7 @@ def test_upserts_and_deletions(collection):
 
 
 def test_a_failed_batch_writes_nothing(collection):
-    with pytest.raises(DuplicateKeyError, match="_id 1"):
+    with pytest.raises(DuplicateKeyError, match="c: 1: UNIQUE"):
         collection.insert_many([{"_id": 0}, {"_id": 1}, {"_id": 1}])
     assert collection.count_documents({}) == 0
 

@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
                 )
             asked.out.mkdir(parents=True, exist_ok=True)
             text = json.dumps(result, indent=1) + "\n"
-            (asked.out / f"{asked.model}.json").write_text(text)
+            (asked.out / f"crossval-{asked.model}.json").write_text(text)
     except BadInput as error:
         _log(str(error))
         return 2

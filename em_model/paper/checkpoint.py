@@ -6,7 +6,6 @@ import bz2
 import hashlib
 import io
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -23,7 +22,15 @@ from em_model.data import Band
 from em_model.errors import BadInput
 from em_model.paper.jarvis_graph import band_graph, collate
 from em_model.paper.published import AlignnConfig, PublishedModel3
-from em_model.predictor import CARD, FORMAT, WEIGHTS, Prediction, read_card, shipped_folder
+from em_model.predictor import (
+    CARD,
+    FORMAT,
+    WEIGHTS,
+    Prediction,
+    read_card,
+    shipped_folder,
+    user_models,
+)
 from em_model.training import pick_device, read_tensors, write_tensors
 
 KIND = "model3-published"
@@ -87,14 +94,6 @@ def _train_scale() -> Scale:
 
 
 NAMED_SCALES: Mapping[str, Scale] = {"none": Scale(), "train": _train_scale()}
-
-
-def user_models() -> Path:
-    """Folder of imported and fine-tuned models: ``$HOPSCREEN_MODELS`` or the user's data folder."""
-    if folder := os.environ.get("HOPSCREEN_MODELS"):
-        return Path(folder)
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(data) / "hopscreen" / "models"
 
 
 def import_checkpoint(
@@ -217,7 +216,7 @@ class PublishedPredictor:
                 graph = collate([band_graph(band) for band in part]).to(self.device)
                 values = self.scale.to_ev(self.network(graph)).tolist()
             found += [
-                Prediction(band.id, value, None, in_domain=True)  # type: ignore[arg-type]
+                Prediction(band.id, value, None, in_domain=True)
                 for band, value in zip(part, values, strict=True)
             ]
             if progress is not None:

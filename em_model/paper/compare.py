@@ -10,16 +10,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from em_model.data import Band, require_barriers
+from em_model.ensemble import out_of_fold
 from em_model.errors import BadInput
+from em_model.evaluate import metrics
+from em_model.predictor import BandModel
 
-GOOD_EV = 0.65
-"""Threshold of a good conductor in the paper."""
+SHIPPED = Path(str(files("em_model") / "data"))
+"""Where the results of the models trained for the project are."""
 
 PUBLISHED: tuple[dict[str, Any], ...] = (
     {
@@ -66,7 +70,7 @@ class Result:
 
 
 def read_results(folder: str | Path, bands: Sequence[Band]) -> list[Result]:
-    """Read all result files of a folder, sorted by name.
+    """Read all result files (``crossval-*.json``) of a folder, sorted by name.
 
     Raises
     ------
@@ -76,60 +80,55 @@ def read_results(folder: str | Path, bands: Sequence[Band]) -> list[Result]:
     folder = Path(folder)
     barrier = dict(zip((b.id for b in bands), require_barriers(bands).tolist(), strict=True))
     found = []
-    for path in sorted(folder.glob("*.json")):
+    for path in sorted(folder.glob("crossval-*.json")):
         try:
             content = json.loads(path.read_text())
         except (OSError, ValueError) as error:
             raise BadInput(f"{path}: not JSON ({error}); remove it or make it again") from error
-        if not isinstance(content, dict) or "predictions" not in content:
-            continue
         found.append(_result(path, content, barrier))
     if not found:
         raise BadInput(f"{folder}: holds no result; make some with python -m em_model.paper train")
     return found
 
 
-def scores(result: Result, bootstrap: int = 1000, size: int = 60, seed: int = 0) -> dict[str, Any]:
-    """R², errors, good/bad accuracy, and their standard errors as the paper takes them.
+def model_result(model: BandModel, bands: Sequence[Band]) -> Result:
+    """What each host-grouped part of a model says about the hosts that it has not seen.
+
+    Mix and intervals of a fold are fitted on the other folds.
 
     Parameters
     ----------
-    result
-        Predictions of one model.
-    bootstrap, size, seed
-        Standard errors are the spread over ``bootstrap`` draws of ``size`` bands each.
+    model
+        A model with a member for each fold.
+    bands
+        The bands that it was trained on.
 
-    Returns
-    -------
-    dict
-        ``n, r2, r2_se, mae_ev, mae_se_ev, rmse_ev, good_accuracy, interval_coverage_90,
-        interval_width_ev``; the last two are None without intervals.
+    Raises
+    ------
+    BadInput
+        When these are other bands, or the model has no folds.
     """
-    actual, predicted = result.barrier_ev, result.predicted_ev
-    draw = np.random.default_rng(seed).integers(0, len(actual), (bootstrap, size))
-    r2 = [_r2(actual[rows], predicted[rows]) for rows in draw]
-    mae = [np.abs(actual[rows] - predicted[rows]).mean() for rows in draw]
-    inside = width = None
-    if result.interval_90_ev is not None:
-        low, high = result.interval_90_ev.T
-        inside = float(((low <= actual) & (actual <= high)).mean())
-        width = float((high - low).mean())
-    return {
-        "model": result.model,
-        "n": len(actual),
-        "r2": _r2(actual, predicted),
-        "r2_se": float(np.std(r2)),
-        "mae_ev": float(np.abs(actual - predicted).mean()),
-        "mae_se_ev": float(np.std(mae)),
-        "rmse_ev": float(np.sqrt(((actual - predicted) ** 2).mean())),
-        "good_accuracy": float(((actual <= GOOD_EV) == (predicted <= GOOD_EV)).mean()),
-        "interval_coverage_90": inside,
-        "interval_width_ev": width,
-        "split": result.split,
-    }
+    recipe = model.card["recipe"]
+    values, intervals, _ = out_of_fold(model, bands)
+    barriers = require_barriers(bands)
+    return Result(
+        model=model.name,
+        ids=tuple(band.id for band in bands),
+        barrier_ev=barriers,
+        predicted_ev=values,
+        interval_90_ev=intervals,
+        learning_curve={},
+        split=_split(recipe["folds"], recipe["split_seed"]),
+    )
 
 
-def table(results: Sequence[Result]) -> list[dict[str, Any]]:
+def scores(result: Result) -> dict[str, Any]:
+    """:func:`em_model.evaluate.metrics` of a result, with its ``model`` and ``split``."""
+    figures = metrics(result.predicted_ev, result.barrier_ev, result.interval_90_ev)
+    return {"model": result.model, "split": result.split, **figures}
+
+
+def rank(results: Sequence[Result]) -> list[dict[str, Any]]:
     """Scores of all models, best first, and the published figures last."""
     rows = sorted((scores(r) for r in results), key=lambda row: row["mae_ev"])
     return [*rows, *PUBLISHED]
@@ -201,8 +200,8 @@ def _result(path: Path, content: dict[str, Any], barrier: Mapping[str, float]) -
         ids = tuple(sorted(predictions))
         bounds = None if intervals is None else np.array([intervals[i] for i in ids], dtype=float)
         name = str(content["model"])
-        split = f"{content['folds']} host-grouped folds, seed {content['seed']}"
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        split = _split(content["folds"], content["seed"])
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{path}: {error}: not a cross-validation result; make it again") from error
     unknown = next((i for i in ids if i not in barrier), None)
     if unknown is not None or not ids:
@@ -220,8 +219,8 @@ def _result(path: Path, content: dict[str, Any], barrier: Mapping[str, float]) -
     )
 
 
-def _r2(actual: np.ndarray, predicted: np.ndarray) -> float:
-    return float(1 - ((actual - predicted) ** 2).sum() / ((actual - actual.mean()) ** 2).sum())
+def _split(folds: int, seed: int) -> str:
+    return f"{folds} host-grouped folds, seed {seed}"
 
 
 def _coverage_by_width(result: Result, groups: int = 8) -> tuple[np.ndarray, np.ndarray]:

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from em_model.errors import BadInput
-from em_model.paper.checkpoint import PublishedPredictor, Scale, import_checkpoint, user_models
+from em_model.paper.checkpoint import PublishedPredictor, Scale, import_checkpoint
 from em_model.paper.jarvis_graph import band_graph
 from em_model.paper.published import AlignnConfig
+from em_model.predictor import user_models
+from em_model.registry import describe_models, open_model
 
 from .conftest import recipe_model, rocksalt_band
 
@@ -36,7 +38,9 @@ def test_imported_model_answers_as_the_network(tmp_path, models, file):
     folder = import_checkpoint(write_checkpoint(tmp_path / file), "theirs", "none")
     assert folder == models / "theirs" == user_models() / "theirs"
     assert sorted(p.name for p in folder.iterdir()) == ["card.json", "model.safetensors"]
-    predictor = PublishedPredictor(folder)
+    predictor = open_model("theirs")
+    assert isinstance(predictor, PublishedPredictor)
+    assert "theirs" in {row["name"] for row in describe_models()}
     band = rocksalt_band()
     with torch.inference_mode():
         raw = recipe_model(SMALL)(band_graph(band)).item()

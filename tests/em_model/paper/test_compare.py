@@ -7,7 +7,7 @@ import pytest
 
 from em_model.data import Band
 from em_model.errors import BadInput
-from em_model.paper.compare import plots, read_results, scores, table
+from em_model.paper.compare import plots, rank, read_results, scores
 
 from .conftest import rocksalt_band
 
@@ -24,7 +24,7 @@ def bands():
 def write(folder, name, predictions, **more):
     folder.mkdir(exist_ok=True)
     content = {"model": name, "folds": 5, "seed": 0, "predictions": predictions, **more}
-    (folder / f"{name}.json").write_text(json.dumps(content))
+    (folder / f"crossval-{name}.json").write_text(json.dumps(content))
 
 
 def test_scores(bands, tmp_path):
@@ -45,11 +45,11 @@ def test_scores(bands, tmp_path):
     assert row["r2_se"] > 0
 
 
-def test_table_has_the_best_first_and_the_published_last(bands, tmp_path):
+def test_ranking_has_the_best_first_and_the_published_last(bands, tmp_path):
     for name, error in (("worse", 0.3), ("better", 0.1)):
         write(tmp_path, name, {b.id: b.barrier_ev - error for b in bands})
     write(tmp_path, "partial", {"0": 0.2, "3": 1.8}, size="small")
-    rows = table(read_results(tmp_path, bands))
+    rows = rank(read_results(tmp_path, bands))
     assert [r["model"] for r in rows] == [
         "better",
         "worse",
@@ -79,11 +79,16 @@ def test_plots(bands, tmp_path):
         ('{"predictions": [1]}', "not a cross-validation result"),
         ('{"predictions": {"0": "high"}, "model": "m", "folds": 5, "seed": 0}', "not a cross"),
         ('{"predictions": {"99": 1.0}, "model": "m", "folds": 5, "seed": 0}', "'99'"),
-        ('{"other": 1}', "holds no result"),
+        ('{"other": 1}', "not a cross-validation result"),
     ],
 )
 def test_results_that_do_not_fit(bands, tmp_path, content, message):
-    (tmp_path / "x.json").write_text(content)
+    (tmp_path / "crossval-x.json").write_text(content)
     with pytest.raises(BadInput, match=message) as caught:
         read_results(tmp_path, bands)
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_results(bands, tmp_path):
+    with pytest.raises(BadInput, match="holds no result"):
+        read_results(tmp_path, bands)

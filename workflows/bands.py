@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from itertools import product
 from math import prod
 from typing import Any, Literal
 
 import numpy as np
 import spglib
-from pymatgen.core import Element, Lattice, Structure
+from pymatgen.core import Lattice, Structure
 from pymatgen.util.coord import lattice_points_in_supercell
 
 from em_model.data import Band
@@ -261,13 +262,27 @@ def _hermite_normal_forms(size: int) -> Iterator[np.ndarray]:
 
 def _conventional(host: Structure) -> np.ndarray:
     """Return the conventional cell's vectors in those of the host, as integers in rows."""
-    cell = (host.lattice.matrix, host.frac_coords, [Element(s.symbol).Z for s in host.species])
+    numbers = tuple(site.specie.Z for site in host)
+    basis = _conventional_basis(host.lattice.matrix.tobytes(), host.frac_coords.tobytes(), numbers)
+    return np.array(basis)
+
+
+@lru_cache(maxsize=64)
+def _conventional_basis(
+    matrix: bytes, coords: bytes, numbers: tuple[int, ...]
+) -> tuple[tuple[int, ...], ...]:
+    # Remembered, since a host's hops come one after the other and spglib is slow on some hosts.
+    cell = (
+        np.frombuffer(matrix).reshape(3, 3),
+        np.frombuffer(coords).reshape(-1, 3),
+        list(numbers),
+    )
     dataset = spglib_call(spglib.get_symmetry_dataset, cell, symprec=SYMPREC_ANG)
     exact = np.linalg.inv(dataset.transformation_matrix).T
     basis = np.round(exact).astype(int)
     if not np.allclose(exact, basis, atol=1e-3):
         raise Unfit("no_symmetry", "the host is no primitive cell; prepare it first")
-    return basis
+    return tuple(tuple(row) for row in basis.tolist())
 
 
 def _heights(vectors: np.ndarray) -> np.ndarray:

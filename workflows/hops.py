@@ -17,8 +17,7 @@ from itertools import chain, islice
 from multiprocessing import get_context
 
 import numpy as np
-import spglib
-from pymatgen.core import Element, Lattice, Structure
+from pymatgen.core import Lattice, Structure
 from pymatgen.optimization.neighbors import find_points_in_spheres
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -26,8 +25,9 @@ from scipy.sparse.csgraph import connected_components
 from stores.documents import CandidateDoc, Failure, HopDoc, Provenance
 from stores.hashing import content_hash
 from stores.network import Edge, PeriodicNetwork
-from workflows.hosts import SYMPREC_ANG, Unfit, spglib_call
+from workflows.hosts import SYMPREC_ANG, Unfit
 from workflows.pool import single_thread
+from workflows.symmetry import find_operations
 
 RECIPE_VERSION = 1
 """Version of the rules by which hops are found; a new one makes new hop ids."""
@@ -125,7 +125,7 @@ def distinct_hops(
     Raises
     ------
     Unfit
-        The host has no working ion, or no symmetry can be found.
+        The host has no working ion.
     """
     everything = hops_within(host, working_ion, max_length_ang, symprec_ang=symprec_ang)
     enough = [hop for hop in everything.hops if hop.dimension >= dimension]
@@ -147,7 +147,7 @@ def hops_within(
     Raises
     ------
     Unfit
-        The host has no working ion, or no symmetry can be found.
+        The host has no working ion.
     """
     ions = np.flatnonzero([site.specie.symbol == working_ion for site in host])
     if len(ions) == 0:
@@ -333,23 +333,13 @@ class _SiteImages:
 
 
 def _site_images(host: Structure, ions: np.ndarray, symprec: float) -> _SiteImages:
-    cell = (host.lattice.matrix, host.frac_coords, [Element(s.symbol).Z for s in host.species])
-    dataset = spglib_call(spglib.get_symmetry_dataset, cell, symprec=symprec)
-    rotations = np.asarray(dataset.rotations, dtype=np.int64)
+    kinds = np.array([site.specie.Z for site in host])
+    found = find_operations(host.lattice.matrix, host.frac_coords, kinds, symprec)
+    permutations = np.searchsorted(ions, found.images[:, ions])
     coords = host.frac_coords[ions]
-    permutations = np.empty((len(rotations), len(ions)), dtype=np.int64)
-    shifts = np.empty((len(rotations), len(ions), 3), dtype=np.int64)
-    expected = np.arange(len(ions))
-    for k, (rotation, translation) in enumerate(zip(rotations, dataset.translations, strict=True)):
-        images = coords @ rotation.T + translation
-        away = images[:, None] - coords[None]
-        away -= np.round(away)
-        target = np.argmin(((away @ host.lattice.matrix) ** 2).sum(-1), axis=1)
-        if not np.array_equal(np.sort(target), expected):
-            raise Unfit("no_symmetry", "sites are nearer to each other than the tolerance")
-        permutations[k] = target
-        shifts[k] = np.round(images - coords[target])
-    return _SiteImages(rotations, permutations, shifts)
+    images = coords @ found.rotations.transpose(0, 2, 1) + found.translations[:, None]
+    shifts = np.round(images - coords[permutations]).astype(np.int64)
+    return _SiteImages(found.rotations, permutations, shifts)
 
 
 def _orbits(edges: np.ndarray, images: _SiteImages) -> tuple[np.ndarray, np.ndarray]:
@@ -373,7 +363,7 @@ def _orbits(edges: np.ndarray, images: _SiteImages) -> tuple[np.ndarray, np.ndar
     index = index.reshape(len(images.rotations), len(edges))
     all_edges = np.empty((len(unique), 5), dtype=np.int64)
     all_edges[index.ravel()] = mapped
-    # The identity is among the operations, so an edge's own number is one of its images'.
+    # All images of an edge are linked to its first one.
     links = np.broadcast_to(index[0], index.shape).ravel(), index.ravel()
     graph = coo_array((np.ones(index.size, dtype=np.int8), links), shape=(len(unique),) * 2)
     return all_edges, connected_components(graph, directed=False)[1]

@@ -15,6 +15,7 @@ from ase.calculators.emt import EMT
 from stores.documents import ModelRef
 from workflows.neb import NebFailure, NebSettings, NebStep, images_for, minima, run_neb
 from workflows.neb_path import unwrapped
+from workflows.neb_symmetry import find_swap
 
 
 class EmtEngine:
@@ -121,6 +122,58 @@ def test_same_input_same_output(copper):
     assert again.force_calls == copper.force_calls
 
 
+def test_half_a_path_gives_the_whole(copper):
+    assert copper.symmetric
+    whole = run_neb(*copper_vacancy(), EmtEngine(), NebSettings(fmax_ev_ang=0.01, symmetry=False))
+    assert not whole.symmetric
+    assert whole.barrier_ev == pytest.approx(copper.barrier_ev, abs=2e-3)
+    assert copper.force_calls < 0.75 * whole.force_calls
+    for image in copper.images:  # the mirrored ones tell no lies
+        fresh = image.copy()
+        fresh.calc = EMT()
+        assert image.get_potential_energy() == pytest.approx(fresh.get_potential_energy(), abs=1e-6)
+        assert image.get_forces() == pytest.approx(fresh.get_forces(), abs=1e-5)
+
+
+def test_two_equal_saddles_both_climb():
+    # a minimum half way: the highest image and its twin are as high
+    class Camel(EggBox):
+        period_ang = 1.0
+
+    initial = Atoms("H2", positions=[[0, 0, 0], [1, 5, 5]], cell=[10, 10, 10], pbc=True)
+    final = initial.copy()
+    final.positions[0, 0] = 2.0
+    settings = NebSettings(fmax_ev_ang=1e-3, images=7)
+    result = run_neb(initial, final, EmtEngine(Camel), settings)
+    assert result.symmetric
+    assert result.converged
+    assert result.barrier_ev == pytest.approx(2 * Camel.amplitude_ev, abs=1e-4)
+    assert result.backward_ev == pytest.approx(result.forward_ev, abs=1e-6)
+    assert "intermediate minimum" in result.warnings[0]
+
+
+def test_ends_of_different_sites_are_not_swapped():
+    initial, final = copper_vacancy()
+    for atoms in (initial, final):
+        atoms.symbols[5] = "Ag"  # nearer to one end than to the other
+    distances = [atoms.get_distance(0, 5, mic=True) for atoms in (initial, final)]
+    assert abs(distances[0] - distances[1]) > 0.1
+    assert find_swap(initial, final) is None
+
+
+def test_translation_that_only_moves_the_path_is_no_swap():
+    # x + 2 takes A to B and B to the next A; only 2 - x turns the path round
+    places = [[0, 0, 0], [1, 1, 1.5], [3, 1, 1.5]]
+    initial = Atoms("HHe2", positions=places, cell=[4, 9, 9], pbc=True)
+    final = initial.copy()
+    final.positions[0, 0] = 2.0
+    swap = find_swap(initial, final)
+    assert swap is not None
+    assert swap.rotation[0, 0] == pytest.approx(-1)
+    assert swap.positions(initial, final) == pytest.approx(final.positions)
+    assert swap.positions(final, initial) == pytest.approx(initial.positions)
+
+
 def test_optimisers_agree(copper):
     for optimiser in ("fire", "lbfgs", "ode"):
         settings = NebSettings(fmax_ev_ang=0.01, optimiser=optimiser)
@@ -217,10 +270,12 @@ def test_energies_belong_to_the_images_when_the_budget_ends():
 
 
 def test_fire_goes_on_where_the_optimiser_gives_up(monkeypatch, copper):
-    from workflows import neb
+    from workflows import neb_run
 
     monkeypatch.setitem(
-        neb.BAND_OPTIMISERS, "lbfgs", lambda band, fmax, steps: bool(band.get_forces().sum() > 1e9)
+        neb_run.BAND_OPTIMISERS,
+        "lbfgs",
+        lambda band, fmax, steps: bool(band.get_forces().sum() > 1e9),
     )
     result = run_neb(*copper_vacancy(), EmtEngine(), NebSettings(fmax_ev_ang=0.01))
     assert result.converged

@@ -1,0 +1,146 @@
+"""What a nudged elastic band takes and gives: settings, progress, result, failure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from ase import Atoms
+
+from stores.documents import EnergyProfile
+
+
+@dataclass(frozen=True)
+class NebSettings:
+    """How a band is relaxed.
+
+    Parameters
+    ----------
+    fmax_ev_ang
+        Converged when the largest force on any atom of any image, the projected NEB force, is
+        below this; the ends are relaxed to the same.
+    images
+        Movable images; None takes as many as ``max_spacing_ang`` asks for, at least 3.
+    max_spacing_ang
+        Largest distance of the moving ion between neighbouring images.
+    climb
+        Let the highest image climb to the saddle.
+    climb_from_ev_ang
+        The image climbs once the plain band is relaxed to this force.
+    spring_ev_ang2
+        Spring constant between images.
+    max_steps
+        Optimiser steps of the band, and of either end.
+    max_force_calls
+        Budget of energy-and-force evaluations for ends and band together.
+    usable_fmax_ev_ang
+        A band out of budget, but relaxed to this, still gives an estimate, marked not converged.
+    symmetry
+        Compute half of a path that symmetry turns round; see :mod:`workflows.neb_symmetry`.
+    optimiser
+        For the band; see :mod:`workflows.neb_optimisers`.
+    """
+
+    fmax_ev_ang: float = 0.05
+    images: int | None = None
+    max_spacing_ang: float = 0.8
+    climb: bool = True
+    climb_from_ev_ang: float = 0.3
+    spring_ev_ang2: float = 1.0
+    max_steps: int = 300
+    max_force_calls: int = 3000
+    usable_fmax_ev_ang: float = 0.2
+    symmetry: bool = True
+    optimiser: Literal["lbfgs", "fire", "ode"] = "lbfgs"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the document and the id of an estimate."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class NebStep:
+    """What a progress callback is told after every step."""
+
+    stage: str
+    step: int
+    fmax_ev_ang: float
+    force_calls: int
+    barrier_ev: float | None = None
+
+    def __str__(self) -> str:
+        barrier = "" if self.barrier_ev is None else f", barrier {self.barrier_ev:.3f} eV"
+        return f"{self.stage} step {self.step}: fmax {self.fmax_ev_ang:.3f} eV/Å{barrier}"
+
+
+Progress = Callable[[NebStep], None]
+
+
+@dataclass(frozen=True)
+class NebResult:
+    """A band and its barrier; energies in eV, taken from the images, never from a spline."""
+
+    barrier_ev: float
+    forward_ev: float
+    backward_ev: float
+    span_ev: float
+    profile: EnergyProfile
+    converged: bool
+    fmax_ev_ang: float
+    force_calls: int
+    wall_s: float
+    images: list[Atoms]
+    saddle_index: int
+    symmetric: bool
+    warnings: list[str] = field(default_factory=list)
+
+
+class NebFailure(RuntimeError):
+    """A band that gives no barrier.
+
+    Attributes
+    ----------
+    kind
+        ``ends_do_not_match``, ``element_unknown``, ``endpoint_not_converged``,
+        ``endpoint_left_site``, ``endpoints_collapsed``, ``host_rearranged``,
+        ``forces_not_finite`` or ``band_not_converged``.
+    bracket_ev
+        Lower and upper bound of the barrier as far as the band got, or None.
+    images
+        The geometry when it failed.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        message: str,
+        *,
+        bracket_ev: tuple[float, float] | None = None,
+        images: Sequence[Atoms] = (),
+        force_calls: int = 0,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.bracket_ev = bracket_ev
+        self.images = list(images)
+        self.force_calls = force_calls
+
+
+def barriers(energies_ev: np.ndarray) -> dict[str, float]:
+    """Forward, backward and larger barrier and the span of a path, from its images' energies.
+
+    Parameters
+    ----------
+    energies_ev
+        One energy per image, ends included, shape (n,).
+    """
+    top = float(energies_ev.max())
+    forward, backward = top - float(energies_ev[0]), top - float(energies_ev[-1])
+    return {
+        "barrier_ev": max(forward, backward),
+        "forward_ev": forward,
+        "backward_ev": backward,
+        "span_ev": top - float(energies_ev.min()),
+    }

@@ -21,6 +21,7 @@ import typer
 from em_model.errors import BadInput as ModelBadInput
 from launch import (
     check_command,
+    dft_inputs_command,
     output,
     result_commands,
     screen_commands,
@@ -52,7 +53,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (check_command, screen_commands, structure_commands, result_commands):
+for module in (
+    check_command,
+    screen_commands,
+    structure_commands,
+    result_commands,
+    dft_inputs_command,
+):
     module.add_to(app)
 app.add_typer(em_app, name="em")
 

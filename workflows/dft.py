@@ -55,10 +55,8 @@ class DftPreset:
     interval_halfwidth_ev: float | None = None
 
     def charge_e(self, working_ion: str, mode: Mode) -> int:
-        """Return the charge of the cell in units of e: −1 for a lithium vacancy."""
-        if mode == "dilute" or not self.charged_vacancy:
-            return 0
-        return -int(Element(working_ion).common_oxidation_states[0])
+        """Return the charge of the cell in units of e."""
+        return vacancy_charge_e(working_ion, mode) if self.charged_vacancy else 0
 
     def make_engine(self, working_ion: str, mode: Mode = "vacancy") -> Engine:
         """Build the engine for hops of an ion; the charge state is among its settings.
@@ -125,6 +123,15 @@ def dft_preset(engine: str, name: str) -> DftPreset:
             f"dft_neb.preset: '{name}' is no preset of {engine}; {_hint(name, PRESETS[engine])}"
         )
     return PRESETS[engine][name]
+
+
+def vacancy_charge_e(working_ion: str, mode: Mode) -> int:
+    """Charge of a cell that lacks an ion, in units of e: −1 for lithium; dilute cells are neutral.
+
+    The cell is built by taking a neutral atom away; the electrons that the ion had left in the
+    host are then put back, so that its bands stay filled.
+    """
+    return 0 if mode == "dilute" else -int(Element(working_ion).common_oxidation_states[0])
 
 
 def closed_shell_elements() -> frozenset[str]:

@@ -22,12 +22,13 @@ from stores.errors import BadInput
 from stores.screen_store import open_store
 from workflows.bands import build_endpoints
 from workflows.hops import Hop
-from workflows.neb import NebFailure, NebResult, run_neb
+from workflows.neb import NebFailure, NebResult, as_atoms, run_neb
 from workflows.neb_plan import NebPlan, neb_plan
 from workflows.pool import Report, available_processes, map_processes
 from workflows.progress import Progress
 from workflows.provenance import current_job_uuid, provenance
 from workflows.spec import ScreenSpec
+from workflows.warm_start import mlip_path
 
 
 @job
@@ -108,12 +109,16 @@ def run_hop(task: HopTask, report: Report) -> str:
                 hop.mode,
             )
             num_atoms = len(initial)
+            cheap = None
+            if plan.level == "dft":
+                cheap = mlip_path(store, hop, as_atoms(initial), plan.neb.images)
             result = run_neb(
                 initial,
                 final,
                 plan.engine,
                 plan.neb,
                 folder=folder,
+                guess=cheap,
                 progress=lambda state: report(f"{name}: {state}"),
             )
             images, force_calls = result.images, result.force_calls

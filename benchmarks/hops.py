@@ -6,8 +6,8 @@ Hosts are the bundled catalogue and, where the data folder is there (``HOPSCREEN
 ``../shared``), the hosts of the literature bands. Both programs get the same primitive cell and
 symprec. Ours is the shortest wall time of five, MigrationGraph's the CPU time of one thread (it
 takes long enough for that), so that a busy machine counts against us. The two agree on a host
-when they part the same edges into the same orbits. Where they do not, each difference is settled by a proof that
-uses neither program's orbits:
+when they part the same edges into the same orbits. Where they do not, each difference is
+settled by a proof that uses neither program's orbits:
 
 * *distinct*: the distances from five points along the path to the atoms around differ by more
   than 0.05 Å, in either direction: no symmetry turns one hop into the other;

@@ -8,25 +8,16 @@ integer arithmetic, and no two hops are compared by distance.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from itertools import chain, islice
-from multiprocessing import get_context
 
 import numpy as np
 from pymatgen.core import Lattice, Structure
 from pymatgen.optimization.neighbors import find_points_in_spheres
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from stores.documents import CandidateDoc, Failure, HopDoc, Provenance
+from stores.documents import CandidateDoc, HopDoc, Provenance
 from stores.hashing import content_hash
 from stores.network import Edge, PeriodicNetwork
 from workflows.hosts import SYMPREC_ANG, Unfit
-from workflows.pool import single_thread
 from workflows.symmetry import find_operations
 
 RECIPE_VERSION = 1
@@ -34,9 +25,6 @@ RECIPE_VERSION = 1
 
 PERCOLATION_MARGIN_ANG = 0.05
 """Hops this little longer than the one that makes the ion percolate are taken along."""
-
-CHUNK = 16
-"""Hosts handed to a process at once."""
 
 _LENGTH_DIGITS = 4
 """Lengths that agree to 0.0001 Å are equal when hops are put in order."""
@@ -205,114 +193,6 @@ def to_doc(hop: Hop, candidate: CandidateDoc, mode: str, provenance: Provenance)
     )
 
 
-@dataclass(frozen=True)
-class HostHops:
-    """A candidate after the enumeration, and the documents of its hops."""
-
-    candidate: CandidateDoc
-    hops: tuple[HopDoc, ...] = ()
-
-
-def enumerate_hosts(
-    candidates: Iterable[CandidateDoc],
-    *,
-    dimension: int = 1,
-    max_length_ang: float = 6.5,
-    mode: str = "vacancy",
-    workers: int = 1,
-    provenance: Provenance,
-) -> Iterator[HostHops]:
-    """Enumerate the hops of many candidates, in their order, as they come.
-
-    Candidates are drawn from the iterable a few chunks ahead of the results, so that memory
-    does not grow with their number. A host that fails becomes a candidate with
-    ``hops_status="failed"`` and its error.
-
-    Parameters
-    ----------
-    candidates
-        With their prepared structures.
-    dimension, max_length_ang
-        As for :func:`distinct_hops`.
-    mode
-        Goes into the documents, see :class:`~stores.documents.HopDoc`.
-    workers
-        Processes of one thread each; 1, or less than a chunk of candidates, spawns none.
-    provenance
-        Of the documents.
-    """
-    work = partial(
-        _host_hops,
-        dimension=dimension,
-        max_length_ang=max_length_ang,
-        mode=mode,
-        provenance=provenance,
-    )
-    chunks = _chunks(candidates)
-    first = list(islice(chunks, 2))
-    if workers <= 1 or len(first) < 2:
-        for chunk in chain(first, chunks):
-            yield from map(work, chunk)
-        return
-    single_thread()
-    # Spawned, not forked: threads of numerical libraries do not survive a fork.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        waiting: deque[Future[list[HostHops]]] = deque()
-        for chunk in chain(first, chunks):
-            waiting.append(pool.submit(_map_chunk, work, chunk))
-            if len(waiting) > 2 * workers:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
-
-
-def _chunks(candidates: Iterable[CandidateDoc]) -> Iterator[list[CandidateDoc]]:
-    left = iter(candidates)
-    while chunk := list(islice(left, CHUNK)):
-        yield chunk
-
-
-def _map_chunk(
-    work: Callable[[CandidateDoc], HostHops], chunk: list[CandidateDoc]
-) -> list[HostHops]:
-    return [work(candidate) for candidate in chunk]
-
-
-def _host_hops(
-    candidate: CandidateDoc,
-    *,
-    dimension: int,
-    max_length_ang: float,
-    mode: str,
-    provenance: Provenance,
-) -> HostHops:
-    try:
-        if candidate.structure is None:
-            raise Unfit("no_structure", f"{candidate.candidate_id} has no structure")
-        found = distinct_hops(
-            Structure.from_dict(candidate.structure),
-            candidate.working_ion,
-            dimension=dimension,
-            max_length_ang=max_length_ang,
-        )
-    # Whatever goes wrong belongs to this host alone: the screen goes on.
-    except Exception as error:
-        kind = error.reason if isinstance(error, Unfit) else type(error).__name__
-        message = " ".join(str(error).split()) or repr(error)
-        return HostHops(
-            candidate.model_copy(
-                update={
-                    "hops_status": "failed",
-                    "dimension": None,
-                    "error": Failure(kind=kind, message=message),
-                }
-            )
-        )
-    done = {"hops_status": "done", "dimension": found.dimension, "error": None}
-    docs = tuple(to_doc(hop, candidate, mode, provenance) for hop in found.hops)
-    return HostHops(candidate.model_copy(update=done), docs)
-
-
 def _neighbor_edges(lattice: Lattice, coords: np.ndarray, cutoff: float) -> np.ndarray:
     """Return all undirected edges up to ``cutoff``, canonical, shape (m, 5)."""
     cartesian = np.ascontiguousarray(coords @ lattice.matrix)
@@ -320,7 +200,9 @@ def _neighbor_edges(lattice: Lattice, coords: np.ndarray, cutoff: float) -> np.n
         cartesian, cartesian, r=cutoff, pbc=np.array([1, 1, 1]), lattice=lattice.matrix.copy()
     )
     edges = np.column_stack([first, second, np.round(images)]).astype(np.int64)
-    return np.unique(_canonical(edges[distances > 1e-6]), axis=0)
+    edges = _canonical(edges[distances > 1e-6])
+    # Each edge was found from both of its ends.
+    return edges[np.unique(_keys(edges), return_index=True)[1]] if len(edges) else edges
 
 
 @dataclass(frozen=True)
@@ -350,7 +232,7 @@ def _orbits(edges: np.ndarray, images: _SiteImages) -> tuple[np.ndarray, np.ndar
     edges : ndarray, shape (n, 5)
         Canonical and sorted.
     orbit_of : ndarray, shape (n,)
-        Number of each edge's orbit.
+        Number of the first edge of each edge's orbit.
     """
     if len(edges) == 0:
         return edges, np.empty(0, dtype=np.int64)
@@ -363,10 +245,16 @@ def _orbits(edges: np.ndarray, images: _SiteImages) -> tuple[np.ndarray, np.ndar
     index = index.reshape(len(images.rotations), len(edges))
     all_edges = np.empty((len(unique), 5), dtype=np.int64)
     all_edges[index.ravel()] = mapped
-    # All images of an edge are linked to its first one.
-    links = np.broadcast_to(index[0], index.shape).ravel(), index.ravel()
-    graph = coo_array((np.ones(index.size, dtype=np.int8), links), shape=(len(unique),) * 2)
-    return all_edges, connected_components(graph, directed=False)[1]
+    # Images of one edge share the lowest label that any of them has, until none is lowered: twice
+    # for operations that form a group, as they do but for the tolerance.
+    label = np.arange(len(unique))
+    while True:
+        lowest = np.broadcast_to(label[index].min(axis=0), index.shape)
+        lowered = label.copy()
+        np.minimum.at(lowered, index, lowest)
+        if np.array_equal(lowered, label):
+            return all_edges, label
+        label = lowered
 
 
 def _canonical(edges: np.ndarray) -> np.ndarray:

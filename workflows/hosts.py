@@ -43,8 +43,8 @@ class Unfit(ValueError):
     ----------
     reason
         Short name to count by: ``unknown_species``, ``disordered``, ``no_working_ion``,
-        ``not_finite``, ``duplicate_atoms``, ``no_symmetry``, ``too_large``, ``no_supercell``,
-        ``no_structure``.
+        ``not_finite``, ``duplicate_atoms``, ``no_symmetry``, ``too_large``,
+        ``no_supercell``.
     """
 
     def __init__(self, reason: str, message: str) -> None:

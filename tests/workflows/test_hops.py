@@ -16,7 +16,7 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from stores.documents import CandidateDoc, Provenance
 from stores.network import reached_dimension
-from workflows.hops import Hop, distinct_hops, enumerate_hosts, hop_id, hops_within, to_doc
+from workflows.hops import Hop, distinct_hops, hop_id, hops_within, to_doc
 from workflows.hosts import Unfit, prepare_host, structure_hash
 from workflows.sources.catalogue import catalogue_entries, entry_structure
 
@@ -293,51 +293,3 @@ def test_document_and_back():
         assert hop_doc.hop_id == hop_id(doc.candidate_id, structure_hash(host), hop, "vacancy")
         assert hop_doc.hop_id != hop_id(doc.candidate_id, structure_hash(host), hop, "dilute")
         assert hop_doc.hop_id != hop_id("other:Li", structure_hash(host), hop, "vacancy")
-
-
-def summary(outcomes):
-    return [
-        (o.candidate.candidate_id, o.candidate.hops_status, [h.hop_id for h in o.hops])
-        for o in outcomes
-    ]
-
-
-def test_enumeration_goes_on_after_a_bad_host():
-    broken = candidate("LiCoO2", candidate_id="broken:Na", working_ion="Na")
-    hollow = candidate("LiCoO2", candidate_id="hollow:Li", structure=None)
-    first, second, third, last = enumerate_hosts(
-        [candidate("LiFePO4"), broken, hollow, candidate("Li3N")], provenance=provenance()
-    )
-    assert first.candidate.hops_status == last.candidate.hops_status == "done"
-    assert first.candidate.dimension == 1
-    assert len(first.hops) == 1
-    assert last.hops
-    for failed, kind in ((second, "no_working_ion"), (third, "no_structure")):
-        assert failed.candidate.hops_status == "failed"
-        assert failed.candidate.error.kind == kind
-        assert failed.hops == ()
-
-
-def test_enumeration_is_the_same_over_processes_and_draws_its_input_late():
-    host = candidate("CaV2O5")
-    docs = [host.model_copy(update={"candidate_id": f"{k:03}"}) for k in range(120)]
-    drawn = 0
-
-    def source():
-        nonlocal drawn
-        for doc in docs:
-            drawn += 1
-            yield doc
-
-    outcomes = enumerate_hosts(source(), workers=2, provenance=provenance())
-    first = next(outcomes)
-    assert drawn < len(docs), "the whole input was drawn before the first result"
-    spread = [first, *outcomes]
-    assert summary(spread) == summary(enumerate_hosts(docs, provenance=provenance()))
-
-
-def test_modes_make_different_documents():
-    (vacancy,) = enumerate_hosts([candidate("Li3OCl")], mode="vacancy", provenance=provenance())
-    (dilute,) = enumerate_hosts([candidate("Li3OCl")], mode="dilute", provenance=provenance())
-    assert {h.mode for h in dilute.hops} == {"dilute"}
-    assert not {h.hop_id for h in vacancy.hops} & {h.hop_id for h in dilute.hops}

@@ -216,7 +216,7 @@ def order_by_ewald(host: Structure, working_ion: str) -> Structure:
             "disorder", "its occupancies are no whole atoms in the given cell; give a supercell"
         ) from None
     ordered.remove_oxidation_states()
-    return cast(Structure, ordered)
+    return cast("Structure", ordered)
 
 
 def _formula(host: Structure) -> str:

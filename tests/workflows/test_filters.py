@@ -28,10 +28,10 @@ def refusal(host, ion="Li", **options):
     return None
 
 
-def rocksalt(cation, anion, a=5.0):
-    return Structure.from_spacegroup(
-        "Fm-3m", Lattice.cubic(a), [cation, anion], [[0, 0, 0], [0.5, 0.5, 0.5]]
-    )
+def rocksalt(cation, anion):
+    host = HOSTS["LiF"].structure.copy()
+    host.replace_species({"Li": cation, "F": anion})
+    return host
 
 
 @pytest.mark.parametrize("material_id", list(HOSTS))
@@ -113,7 +113,7 @@ def test_disorder_is_refused_by_default():
 
 
 def test_disorder_is_ordered_on_request():
-    host = rocksalt({"Li": 0.5, "Na": 0.5}, "Cl", a=5.4)
+    host = rocksalt({"Li": 0.5, "Na": 0.5}, "Cl")
     ordered = apply_filters(host, "Li", FilterOptions(disorder="ewald"))
     assert ordered.is_ordered
     assert ordered.composition == host.composition.element_composition

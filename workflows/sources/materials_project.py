@@ -111,7 +111,7 @@ class MaterialsProjectOptions(SourceOptions):
 
         summary = Summary(self.timeout)
         query = self.query(working_ion)
-        ids = summary.ids(query)[: self.limit]
+        ids = summary.ids(_one_by_one(query))[: self.limit]
         facts = {
             "database": "Materials Project",
             "database_version": summary.database_version,
@@ -132,6 +132,14 @@ class MaterialsProjectOptions(SourceOptions):
                     documents.get(material_id),
                     {**facts, "retrieved_at": retrieved_at},
                 )
+
+
+def _one_by_one(query: dict[str, Any]) -> list[dict[str, Any]]:
+    """Split a list of chemical systems with wildcards, which the server takes one at a time."""
+    systems = query.get("chemsys")
+    if isinstance(systems, list) and any("*" in system for system in systems):
+        return [{**query, "chemsys": system} for system in systems]
+    return [query]
 
 
 class _SummaryFields(BaseModel):

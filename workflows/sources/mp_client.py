@@ -49,11 +49,15 @@ class Summary:
             timeout=self.timeout_s,
         )
 
-    def ids(self, query: dict[str, Any]) -> list[str]:
-        """Return the ids of all matching materials, rising (mp-2 before mp-10)."""
-        found: list[Any] = self._ask(lambda: self._rester.search(**query, fields=["material_id"]))
+    def ids(self, queries: Sequence[dict[str, Any]]) -> list[str]:
+        """Return the ids of what matches any query, rising (mp-2 before mp-10)."""
+        found = {material_id for query in queries for material_id in self._matches(query)}
+        return sorted(found, key=lambda i: (len(i), i))
+
+    def _matches(self, query: dict[str, Any]) -> list[str]:
+        rows: list[Any] = self._ask(lambda: self._rester.search(**query, fields=["material_id"]))
         try:
-            return sorted({str(row["material_id"]) for row in found}, key=lambda i: (len(i), i))
+            return [str(row["material_id"]) for row in rows]
         except (KeyError, TypeError):
             raise SourceUnavailable(
                 "Materials Project: an answer without material ids; check MP_API_ENDPOINT"

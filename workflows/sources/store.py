@@ -193,7 +193,9 @@ class StoreOptions(SourceOptions):
                 address,
                 self.collection or "",
                 key=self.fields.material_id,
-                mongoclient_kwargs={"serverSelectionTimeoutMS": 5000},
+                mongoclient_kwargs={}
+                if "serverSelectionTimeoutMS" in address
+                else {"serverSelectionTimeoutMS": 5000},
             )
         elif Path(address).is_dir():
             with open_store(address, create=False) as screen:

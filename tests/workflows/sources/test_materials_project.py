@@ -83,6 +83,15 @@ def test_the_query_reaches_the_server_in_its_own_terms(server):
     assert first["_fields"] == "material_id"
 
 
+def test_chemical_systems_with_wildcards_are_asked_for_one_at_a_time(server):
+    list(options(chemsys=["Li-*-O", "Li-*-S"]).records("Li"))
+    assert [request.get("chemsys") for request in server.requests[:2]] == ["Li-*-O", "Li-*-S"]
+    server.requests.clear()
+    list(options(chemsys=["Li-P-S", "Li-Co-O"]).records("Li"))
+    assert server.requests[0]["chemsys"] == "Li-P-S,Li-Co-O"
+    assert "elements" not in server.requests[0]
+
+
 def test_only_the_fields_needed_are_fetched(server):
     list(options().records("Li"))
     assert server.requests[-1]["_fields"].split(",") == module.FIELDS

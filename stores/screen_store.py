@@ -211,10 +211,8 @@ class ScreenStore:
         """Say that candidates belong to a screen; telling it twice changes nothing."""
         ids = list(candidate_ids)
         for start in range(0, len(ids), _BATCH):
-            self.candidates._collection.update_many(
-                {"_id": {"$in": ids[start : start + _BATCH]}},
-                {"$addToSet": {"screens": screen_id}},
-            )
+            batch = {"_id": {"$in": ids[start : start + _BATCH]}, "screens": {"$ne": screen_id}}
+            self.candidates._collection.update_many(batch, {"$addToSet": {"screens": screen_id}})
 
     def save_blob(self, blob_id: str, content: dict[str, Any]) -> None:
         """Keep a large JSON-able mapping; an existing blob of this id is replaced."""

@@ -18,7 +18,7 @@ from torch import Tensor
 CLIP = 3.0
 """Deviations at which a standardised feature is cut."""
 
-COMPOSITION_SCALE = 1.5
+COMPOSITION_SCALE = 0.75
 """Of the square roots of element shares against all path features together."""
 
 

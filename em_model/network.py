@@ -34,6 +34,9 @@ class NetworkSettings:
         Basis functions of distance and of cos(angle).
     dropout
         Of the read-out, in training.
+    feature_dropout
+        Share of training records whose physical features are hidden from the network, so that
+        it learns to read the graph.
     """
 
     hidden: int = 128
@@ -42,6 +45,7 @@ class NetworkSettings:
     bond_bins: int = 48
     angle_bins: int = 16
     dropout: float = 0.1
+    feature_dropout: float = 0.0
 
 
 class GatedConv(nn.Module):
@@ -214,7 +218,11 @@ class BandNetwork(nn.Module):
             around[:, 1:4].mean(1),
         ]
         state = self.squeeze(self.dropout(self.norm(torch.cat(pooled, dim=1))))
-        return torch.cat([F.silu(state), F.silu(self.features(features))], dim=1)
+        known = F.silu(self.features(features))
+        hide = self.encoder.settings.feature_dropout
+        if self.training and hide:
+            known = known * (torch.rand(len(known), 1, device=known.device) >= hide)
+        return torch.cat([F.silu(state), known], dim=1)
 
     def forward(self, batch: Batch, features: Tensor) -> Tensor:
         """Transformed barriers, shape (graphs, outputs)."""

@@ -27,22 +27,22 @@ class TreeSettings:
         Share of the features tried at each split.
     """
 
-    trees: int = 200
+    trees: int = 150
     min_leaf: int = 3
     max_features: float = 0.7
 
 
 @dataclass(frozen=True, eq=False)
 class Forest:
-    """Trees laid end to end; a leaf points at itself.
+    """Trees laid end to end, each node before its children, the left child right behind it.
 
-    ``feature``, ``threshold``, ``left``, ``right``, ``value`` have shape (nodes,); ``root``
-    (trees,) holds the first node of each tree; ``depth`` is the deepest tree's.
+    ``feature`` (nodes,) is −1 in leaves; ``right`` (nodes,) is the right child, of a leaf the
+    leaf itself; ``threshold`` and ``value`` (nodes,); ``root`` (trees,) holds the first node of
+    each tree; ``depth`` is the deepest tree's.
     """
 
     feature: np.ndarray
     threshold: np.ndarray
-    left: np.ndarray
     right: np.ndarray
     value: np.ndarray
     root: np.ndarray
@@ -67,16 +67,15 @@ class Forest:
             random_state=seed,
         ).fit(features.astype(np.float32), target, sample_weight=weight)
         parts: dict[str, list[np.ndarray]] = {
-            name: [] for name in ("feature", "threshold", "left", "right", "value")
+            name: [] for name in ("feature", "threshold", "right", "value")
         }
         roots, offset, depth = [], 0, 0
         for estimator in grown.estimators_:
             tree = estimator.tree_
             here = np.arange(tree.node_count)
             leaf = tree.children_left < 0
-            parts["feature"].append(np.where(leaf, 0, tree.feature))
+            parts["feature"].append(np.where(leaf, -1, tree.feature))
             parts["threshold"].append(tree.threshold)
-            parts["left"].append(np.where(leaf, here, tree.children_left) + offset)
             parts["right"].append(np.where(leaf, here, tree.children_right) + offset)
             parts["value"].append(tree.value[:, 0, 0])
             roots.append(offset)
@@ -85,7 +84,6 @@ class Forest:
         return cls(
             np.concatenate(parts["feature"]).astype(np.int16),
             np.concatenate(parts["threshold"]).astype(np.float32),
-            np.concatenate(parts["left"]).astype(np.int32),
             np.concatenate(parts["right"]).astype(np.int32),
             np.concatenate(parts["value"]).astype(np.float32),
             np.array(roots, dtype=np.int32),
@@ -98,8 +96,9 @@ class Forest:
         rows = np.arange(len(features))[:, None]
         node = np.broadcast_to(self.root, (len(features), len(self.root)))
         for _ in range(self.depth):
-            goes_left = features[rows, self.feature[node]] <= self.threshold[node]
-            node = np.where(goes_left, self.left[node], self.right[node])
+            feature = self.feature[node]
+            left = (features[rows, feature] <= self.threshold[node]) & (feature >= 0)
+            node = np.where(left, node + 1, self.right[node])
         values = self.value[node].astype(float)
         return values.mean(axis=1), values.std(axis=1)
 
@@ -107,7 +106,7 @@ class Forest:
         """For a safetensors file."""
         arrays = {
             name: torch.from_numpy(getattr(self, name))
-            for name in ("feature", "threshold", "left", "right", "value", "root")
+            for name in ("feature", "threshold", "right", "value", "root")
         }
         return {f"forest.{k}": v for k, v in arrays.items()} | {
             "forest.depth": torch.tensor([self.depth])
@@ -118,6 +117,6 @@ class Forest:
         """From what :meth:`tensors` gave."""
         arrays = {
             name: tensors[f"forest.{name}"].numpy()
-            for name in ("feature", "threshold", "left", "right", "value", "root")
+            for name in ("feature", "threshold", "right", "value", "root")
         }
         return cls(**arrays, depth=int(tensors["forest.depth"][0]))

@@ -116,6 +116,7 @@ def catalogue_seeds(rng: np.random.Generator, copies: int = 6) -> Iterator[Seed]
     """Vacancy cells of the catalogue hosts with an ion at a random point of a short hop."""
     for ion in WORKING_IONS:
         for record in load_catalogue({ion}):
+            assert record.structure is not None
             host = record.structure.to_ase_atoms()
             group = host_group(host.get_chemical_symbols(), ion)
             for _ in range(copies):

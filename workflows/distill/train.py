@@ -47,7 +47,8 @@ def read_frames(
     paths: list[Path], max_force_ev_ang: float = 15.0
 ) -> tuple[list[Atoms], list[Atoms]]:
     """Labelled frames as (training, held out), split by host group."""
-    train, held_out = [], []
+    train: list[Atoms] = []
+    held_out: list[Atoms] = []
     for path in paths:
         for frame in read(path, ":"):
             if np.abs(frame.get_forces()).max() < max_force_ev_ang:
@@ -90,7 +91,7 @@ def train(
         neighbours = float(np.mean([d.edge_index.shape[1] / d.num_nodes for d in data]))
         config = {**ARCHITECTURE, "avg_num_neighbors": neighbours, "atomic_numbers": numbers}
         (out / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-        model = build_model(config)
+        model: Any = build_model(config)
         energies = model.atomic_energies_fn.atomic_energies
         energies.copy_(atomic_energies(frames, numbers).view_as(energies))
         forces = np.concatenate([frame.get_forces() for frame in frames])

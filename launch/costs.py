@@ -1,4 +1,4 @@
-"""How long the stages of a screen take: rough figures for one core, measured on a 2.x GHz server.
+"""How long the stages of a screen take: rough figures in CPU seconds of one server core.
 
 They are there to tell minutes from days before a screen starts, no more. A GPU makes MACE-NEB
 ten to a hundred times faster; a DFT calculation varies as much with its cell.
@@ -18,11 +18,11 @@ HOST_S = 0.05
 """Hops of one host."""
 MODEL_LOAD_S = 8.0
 """Band model and its libraries, once per process."""
-SCORE_S = 0.15
+SCORE_S = 0.02
 """Graph and inference of one hop."""
-MLIP_ATOM_MS = {"mini": 1.1, "other": 12.0}
-"""One energy and force evaluation with MACE, per atom."""
-MLIP_EVALUATIONS = 600
+MLIP_ATOM_MS = {"mini": 1.2, "other": 12.0}
+"""One energy and force evaluation with MACE, per atom: measured for `mini`, assumed for others."""
+MLIP_EVALUATIONS = 300
 """Evaluations of one hop: both ends relaxed, then the band."""
 DFT_HOP_S = {"demo": 240.0, "other": 24 * 3600.0}
 """One hop; the production presets meet cells of a hundred atoms."""

@@ -145,7 +145,7 @@ def _predicted(
         return {
             **row,
             "barrier_ev": one.barrier_ev if one else None,
-            "interval_90_ev": list(one.interval_90_ev) if one else None,
+            "interval_90_ev": list(one.interval_90_ev) if one and one.interval_90_ev else None,
             "in_domain": one.in_domain if one else None,
             "error": errors.get(row["hop_id"]),
         }

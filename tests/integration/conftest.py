@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from secantus import SecantusDBServer
 
-
 HERE = str(Path(__file__).parent)
 sys.path.insert(0, HERE)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [HERE, os.environ.get("PYTHONPATH")]))

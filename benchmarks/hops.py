@@ -190,6 +190,7 @@ def main() -> None:
     parser.add_argument("--cutoffs", type=float, nargs="+", default=[4.5, 6.0, 9.0], help="in Å")
     parser.add_argument("--hosts", choices=["catalogue", "training", "both"], default="both")
     parser.add_argument("--limit", type=int, help="hosts of each set")
+    parser.add_argument("--only", default="", help="hosts with this in their name")
     parser.add_argument(
         "--seconds", type=float, default=60.0, help="CPU time given to MigrationGraph for a host"
     )
@@ -200,11 +201,11 @@ def main() -> None:
     for name, hosts_of in sets.items():
         if options.hosts not in (name, "both"):
             continue
-        hosts = list(prepared(hosts_of()))
+        hosts = list(prepared(host for host in hosts_of() if options.only in host[0]))
         if options.limit:
             # Spread over the set rather than its beginning.
             hosts = hosts[:: max(1, len(hosts) // options.limit)][: options.limit]
-        for cutoff in options.cutoffs:
+        for cutoff in options.cutoffs if hosts else ():
             ratios, times = [], []
             agree = differ = late = 0
             for host_name, ion, host in hosts:

@@ -22,6 +22,7 @@ from em_model.errors import BadInput as ModelBadInput
 from launch import (
     check_command,
     dft_inputs_command,
+    fireworks_command,
     output,
     result_commands,
     screen_commands,
@@ -59,6 +60,7 @@ for module in (
     structure_commands,
     result_commands,
     dft_inputs_command,
+    fireworks_command,
 ):
     module.add_to(app)
 app.add_typer(em_app, name="em")

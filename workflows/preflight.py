@@ -24,6 +24,7 @@ def preflight(screen: ScreenSpec) -> None:
     for level in NEB_STAGES:
         if screen.neb_options(level) is not None:
             neb_plan(screen, level)
+    screen.candidates.check()
     if screen.candidates.source in _LOCAL_SOURCES:
         refused: Counter[str] = Counter()
         doc = None

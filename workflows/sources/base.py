@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, mod
 from pymatgen.core import Structure
 
 from stores.documents import Failure
+from stores.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class CandidateRecord:
     known: bool = False
 
 
-class SourceUnavailable(RuntimeError):
+class SourceUnavailable(BadInput):
     """A source cannot be reached or fails; the message is one line with a remedy.
 
     What was fetched so far is kept: the same command goes on where it stopped.
@@ -81,6 +82,15 @@ class SourceOptions(BaseModel):
                     "variable and give env:NAME, where the source knows it"
                 )
         return data
+
+    def check(self) -> None:
+        """Refuse what is known to fail without asking the source, before a store is made.
+
+        Raises
+        ------
+        BadInput
+            For example when a key is missing.
+        """
 
     @abstractmethod
     def records(

@@ -93,6 +93,12 @@ class MaterialsProjectOptions(SourceOptions):
             asked["elements"] = sorted(set(self.elements))
         return {key: value for key, value in asked.items() if value is not None and value != []}
 
+    def check(self) -> None:
+        """Refuse a screen without a key that could be one."""
+        from workflows.sources.mp_client import api_key
+
+        api_key()
+
     def records(
         self, working_ion: str, known: Container[str] = frozenset()
     ) -> Iterator[CandidateRecord]:

@@ -30,7 +30,7 @@ class Summary:
     def __init__(self, timeout_s: int) -> None:
         self.timeout_s = timeout_s
         self.endpoint = os.environ.get("MP_API_ENDPOINT") or MAPI_CLIENT_SETTINGS.ENDPOINT
-        key = _api_key()
+        key = api_key()
         self._rester: SummaryRester = self._ask(lambda: self._connect(key))
         self.database_version = str(self._rester.db_version) or None
 
@@ -85,7 +85,7 @@ class Summary:
         raise AssertionError("unreachable")
 
 
-def _api_key() -> str:
+def api_key() -> str:
     """Return the key that the client finds, or say how to give one."""
     remedy = (
         "get one at https://materialsproject.org/api and set MP_API_KEY in the environment, or "

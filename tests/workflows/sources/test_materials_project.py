@@ -243,3 +243,10 @@ def test_offline(monkeypatch):
 def test_impossible_options_are_refused(given):
     with pytest.raises(ValidationError):
         options(**given)
+
+
+def test_a_missing_key_is_known_before_anything_is_asked(monkeypatch):
+    monkeypatch.delenv("MP_API_KEY", raising=False)
+    monkeypatch.setattr("pymatgen.core.SETTINGS", {})
+    with pytest.raises(BadInput, match="no Materials Project key"):
+        module.MaterialsProjectOptions(source="materials_project", elements=["O"]).check()

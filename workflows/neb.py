@@ -127,7 +127,7 @@ def run_neb(
         wall_s=time.monotonic() - started,
         images=images,
         saddle_index=int(energies.argmax()),
-        symmetric=swap is not None,
+        symmetric=run.symmetric,
         warnings=run.warnings,
     )
 

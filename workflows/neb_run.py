@@ -17,6 +17,10 @@ from workflows.neb_optimisers import BAND_OPTIMISERS, largest, lbfgs
 from workflows.neb_symmetry import Swap
 from workflows.neb_types import NebFailure, NebSettings, NebStep, Progress, barriers
 
+RIDGE_STEP_ANG = 0.1
+RIDGE_CURVATURE_EV_ANG2 = 0.3
+"""A path is on a ridge where the ion's curvature across it is more negative than this."""
+
 
 class _Budget(Exception):
     """The force calls are spent."""
@@ -35,6 +39,7 @@ class Run:
         self.engine, self.settings = engine, settings
         self.folder, self.progress = folder, progress
         self.calls = 0
+        self.symmetric = False
         self.warnings: list[str] = []
         self._shared: Calculator | None = None
 
@@ -147,6 +152,12 @@ class Run:
         converged = False
         try:
             converged = self.relax_stage(band, "band", loose)
+            if converged and settings.leave_ridges:
+                downhill = self.ridge(band)
+                if downhill is not None:
+                    self.warnings.append("the straight path followed a ridge and was bent off it")
+                    band = Band(bent(images, downhill), self, None)
+                    converged = self.relax_stage(band, "bent band", loose)
             if converged and (settings.climb or loose > settings.fmax_ev_ang):
                 band.climb = settings.climb
                 stage = "climbing band" if settings.climb else "band"
@@ -156,6 +167,7 @@ class Run:
         if not band.evaluations:
             self.fail("band_not_converged", "the ends took all force calls; raise the budget")
         band.back_to_known()
+        self.symmetric = band.swap is not None
         fmax = band.fmax
         energies = np.asarray(band.energies, dtype=float)
         for index, image in enumerate(images[1:-1], start=1):
@@ -176,6 +188,33 @@ class Run:
             )
         return converged, fmax
 
+    def ridge(self, band: Band) -> np.ndarray | None:
+        """Direction in which the highest image falls off a ridge, None where it does not.
+
+        A path that symmetry holds on a ridge has no force to leave it. Two displacements of the
+        ion give its curvatures across the path; shape (3,), a unit vector.
+        """
+        top = 1 + int(np.argmax(band.energies[1:-1]))
+        image = band.images[top]
+        along = band.images[top + 1].positions[0] - band.images[top - 1].positions[0]
+        across = np.linalg.svd(along[None])[2][1:]
+        forces = band.real_forces[top][0]
+        curvatures = np.empty((2, 2))
+        for row, direction in enumerate(across):
+            self.spend(1)
+            moved = image.copy()
+            moved.positions[0] += RIDGE_STEP_ANG * direction
+            moved.calc = band.calculators[top]
+            curvatures[row] = across @ (forces - moved.get_forces()[0]) / RIDGE_STEP_ANG
+        values, vectors = np.linalg.eigh((curvatures + curvatures.T) / 2)
+        if values[0] > -RIDGE_CURVATURE_EV_ANG2:
+            return None
+        downhill = vectors[:, 0] @ across
+        # both sides are alike on an exact ridge; else the force says which is lower
+        slope = float(downhill @ forces)
+        side = slope if abs(slope) > 1e-3 else float(downhill[np.argmax(np.abs(downhill))])
+        return np.asarray(np.copysign(1.0, side) * downhill)
+
     def relax_stage(self, band: Band, stage: str, target_ev_ang: float) -> bool:
         """Relax to ``target_ev_ang``; where the optimiser strays, FIRE goes on from its best."""
         band.stage, band.best = stage, None
@@ -187,6 +226,13 @@ class Run:
         self.warnings.append(f"{stage}: {name} did not converge, went on with fire")
         band.back_to_best()
         return BAND_OPTIMISERS["fire"](band, target_ev_ang, self.settings.max_steps)
+
+
+def bent(images: list[Atoms], direction: np.ndarray, height_ang: float = 0.3) -> list[Atoms]:
+    """Move the ion off a path, in place: most half way, not at all at the ends."""
+    for image, share in zip(images, np.linspace(0, 1, len(images)), strict=True):
+        image.positions[0] += height_ang * np.sin(np.pi * share) * direction
+    return images
 
 
 class Band(NEB):

@@ -39,6 +39,8 @@ class NebSettings:
         A band out of budget, but relaxed to this, still gives an estimate, marked not converged.
     symmetry
         Compute half of a path that symmetry turns round; see :mod:`workflows.neb_symmetry`.
+    leave_ridges
+        Bend a path that symmetry holds on a ridge, found by two more force calls.
     optimiser
         For the band; see :mod:`workflows.neb_optimisers`.
     """
@@ -53,6 +55,7 @@ class NebSettings:
     max_force_calls: int = 3000
     usable_fmax_ev_ang: float = 0.2
     symmetry: bool = True
+    leave_ridges: bool = True
     optimiser: Literal["lbfgs", "fire", "ode"] = "lbfgs"
 
     def as_dict(self) -> dict[str, Any]:
@@ -129,7 +132,11 @@ class NebFailure(RuntimeError):
 
 
 def barriers(energies_ev: np.ndarray) -> dict[str, float]:
-    """Forward, backward and larger barrier and the span of a path, from its images' energies.
+    """Forward and backward barrier, span and barrier of a path, from its images' energies.
+
+    The barrier is the largest climb in either direction. It is the larger of forward and
+    backward, unless the path dips below both ends: an ion that rests in the dip has to climb
+    out of it, so such a path is no better than its span.
 
     Parameters
     ----------
@@ -137,10 +144,10 @@ def barriers(energies_ev: np.ndarray) -> dict[str, float]:
         One energy per image, ends included, shape (n,).
     """
     top = float(energies_ev.max())
-    forward, backward = top - float(energies_ev[0]), top - float(energies_ev[-1])
+    span = top - float(energies_ev.min())
     return {
-        "barrier_ev": max(forward, backward),
-        "forward_ev": forward,
-        "backward_ev": backward,
-        "span_ev": top - float(energies_ev.min()),
+        "barrier_ev": span,
+        "forward_ev": top - float(energies_ev[0]),
+        "backward_ev": top - float(energies_ev[-1]),
+        "span_ev": span,
     }

@@ -13,7 +13,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 
 from stores.documents import ModelRef
-from workflows.neb import NebFailure, NebSettings, NebStep, images_for, minima, run_neb
+from workflows.neb import NebFailure, NebSettings, NebStep, barriers, images_for, minima, run_neb
 from workflows.neb_path import unwrapped
 from workflows.neb_symmetry import find_swap
 
@@ -150,6 +150,45 @@ def test_two_equal_saddles_both_climb():
     assert result.barrier_ev == pytest.approx(2 * Camel.amplitude_ev, abs=1e-4)
     assert result.backward_ev == pytest.approx(result.forward_ev, abs=1e-6)
     assert "intermediate minimum" in result.warnings[0]
+
+
+class TwoChannels(Calculator):
+    """A hill on the straight way, two passes beside it; ends at x = 0 and 2."""
+
+    implemented_properties: ClassVar = ["energy", "forces"]
+    pass_ev, hill_ev = 0.3, 1.0
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        x, y, z = atoms.positions[0]
+        s, c = np.sin(np.pi * x / 2), np.cos(np.pi * x / 2)
+        u = (y / 0.4) ** 2 - 1  # passes at y = ± 0.4
+        shape = self.hill_ev * u**2 + self.pass_ev
+        forces = np.zeros((len(atoms), 3))
+        forces[0, 0] = -np.pi * s * c * (shape - 0.1 * y**2)
+        forces[0, 1] = -(s**2 * self.hill_ev * 4 * u * y / 0.4**2 + 0.2 * c**2 * y)
+        forces[0, 2] = -4 * z
+        energy = s**2 * shape + 0.1 * c**2 * y**2 + 2 * z**2
+        self.results = {"energy": float(energy), "forces": forces}
+
+
+@pytest.mark.parametrize(("leave", "barrier_ev"), [(True, 0.3), (False, 1.3)])
+def test_path_leaves_a_ridge_that_symmetry_holds_it_on(leave, barrier_ev):
+    initial = Atoms("H2", positions=[[0, 0, 0], [1, 5, 5]], cell=[10, 10, 10], pbc=True)
+    final = initial.copy()
+    final.positions[0, 0] = 2.0
+    settings = NebSettings(fmax_ev_ang=0.01, leave_ridges=leave, images=7)
+    result = run_neb(initial, final, EmtEngine(TwoChannels), settings)
+    assert result.converged
+    assert result.barrier_ev == pytest.approx(barrier_ev, abs=0.01)
+    assert result.symmetric != leave
+    assert any("ridge" in warning for warning in result.warnings) == leave
+
+
+def test_path_that_dips_below_its_ends_is_no_better_than_its_span():
+    found = barriers(np.array([0.0, 0.05, -0.4, 0.02, 0.0]))
+    assert found["barrier_ev"] == pytest.approx(0.45)
+    assert found["forward_ev"] == pytest.approx(0.05)
 
 
 def test_ends_of_different_sites_are_not_swapped():

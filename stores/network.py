@@ -7,8 +7,8 @@ component is the number of dimensions in which the ion gets through the crystal 
 
 References
 ----------
-.. [1] J. E. Goodman et al. and, for crystals, P. M. Larsen, M. Pandey, M. Strange,
-   K. W. Jacobsen, Phys. Rev. Materials 3, 034003 (2019): rank determination of components.
+.. [1] P. M. Larsen, M. Pandey, M. Strange, K. W. Jacobsen, Phys. Rev. Materials 3, 034003
+   (2019).
 """
 
 from __future__ import annotations

@@ -82,16 +82,19 @@ def compare(
     if format_ is Format.JSON:
         print_json(rows)
         return
-    print_rich(_comparison_table(rows))
+    measured: dict[str, list[str]] = {}
+    for row in rows:
+        measured.setdefault(row["split"], []).append(row["model"])
+    notes = [f"{', '.join(names)}: {split}" for split, names in measured.items()]
+    print_rich(_comparison_table(rows), *notes)
     for path in written:
         say(str(path))
 
 
 def _comparison_table(rows: list[dict[str, Any]]) -> Any:
     shown = table(
-        "model", "bands", "MAE (eV)", "R²", "good/bad", "in 90 % interval", "measured on",
-        left=("model", "measured on"),
-    )  # fmt: skip
+        "model", "bands", "MAE (eV)", "R²", "good/bad", "in 90 % interval", left=("model",)
+    )
     for row in rows:
         coverage = row.get("interval_coverage_90")
         shown.add_row(
@@ -101,6 +104,5 @@ def _comparison_table(rows: list[dict[str, Any]]) -> Any:
             f"{row['r2']:.3f} ± {row['r2_se']:.3f}",
             f"{row['good_accuracy']:.1%}",
             "" if coverage is None else f"{coverage:.1%}",
-            row["split"],
         )
     return shown

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from em_model.data import Band, read_bands
+from em_model.data import Band, assign_hosts, read_bands
 from em_model.paper.published import AlignnConfig, PublishedModel3
 
 HERE = Path(__file__).parent
@@ -55,6 +55,36 @@ def rocksalt_band(barrier_ev: float | None = None) -> Band:
         barrier_ev=barrier_ev,
         host="F",
     )
+
+
+def host_bands() -> list[Band]:
+    """Six hosts of two bands; the barrier is a function of the lattice."""
+    made = []
+    for i, anion in enumerate(["F", "Cl", "Br", "I", "O", "S"]):
+        for k in range(2):
+            band = rocksalt_band()
+            scale = 0.95 + 0.02 * i + 0.005 * k
+            species = tuple(anion if s == "F" else s for s in band.species)
+            changed = {"id": f"{anion}{k}", "species": species, "host": None}
+            changed |= {"lattice": band.lattice * scale, "barrier_ev": 4 * (scale - 0.9)}
+            made.append(Band(**{**band.__dict__, **changed}))
+    return assign_hosts(made)
+
+
+def write_bands(path: Path, bands: list[Band]) -> Path:
+    records = [
+        {
+            "id": b.id,
+            "working_ion": b.working_ion,
+            "lattice": b.lattice.tolist(),
+            "species": list(b.species),
+            "frac_coords": b.frac_coords.tolist(),
+            "barrier_ev": b.barrier_ev,
+        }
+        for b in bands
+    ]
+    path.write_text("\n".join(map(json.dumps, records)))
+    return path
 
 
 @pytest.fixture(scope="session")

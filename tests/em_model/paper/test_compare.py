@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from em_model.data import Band
+from em_model.ensemble import ModelRecipe, build_model
 from em_model.errors import BadInput
-from em_model.paper.compare import plots, rank, read_results, scores
+from em_model.paper.compare import model_result, plots, rank, read_results, scores
+from em_model.trees import TreeSettings
 
-from .conftest import rocksalt_band
+from .conftest import host_bands, rocksalt_band
 
 
 @pytest.fixture
@@ -92,3 +94,17 @@ def test_results_that_do_not_fit(bands, tmp_path, content, message):
 def test_a_folder_without_results(bands, tmp_path):
     with pytest.raises(BadInput, match="holds no result"):
         read_results(tmp_path, bands)
+
+
+def test_a_model_is_scored_on_hosts_that_its_parts_have_not_seen(tmp_path):
+    bands = host_bands()
+    recipe = ModelRecipe(folds=3, networks=False, forest=TreeSettings(trees=5))
+    model = build_model(bands, recipe, tmp_path / "m", name="m")
+    result = model_result(model, bands)
+    row = scores(result)
+    for figure in ("mae_ev", "r2", "interval_coverage_90"):
+        assert row[figure] == pytest.approx(model.card["cross_validation"][figure])
+    seen = np.array([p.barrier_ev for p in model.predict(bands)])
+    assert np.abs(result.predicted_ev - seen).max() > 0.01
+    with pytest.raises(BadInput, match="its own training data"):
+        model_result(model, bands[:-1])

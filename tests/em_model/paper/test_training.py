@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from em_model.data import Band, Crystal, assign_hosts, host_folds
+from em_model.data import Crystal, host_folds
 from em_model.errors import BadInput
 from em_model.paper import training
 from em_model.paper.__main__ import main
@@ -16,7 +16,7 @@ from em_model.paper.published import AlignnConfig
 from em_model.paper.training import cross_validate, fine_tune, pretrain
 from em_model.training import Schedule
 
-from .conftest import rocksalt_band
+from .conftest import host_bands, write_bands
 
 FAST = Schedule(epochs=2, batch_size=3, learning_rate=1e-2)
 
@@ -29,17 +29,7 @@ def tiny(monkeypatch):
 
 @pytest.fixture
 def bands():
-    """Six hosts of two bands; the barrier is a function of the lattice."""
-    made = []
-    for i, anion in enumerate(["F", "Cl", "Br", "I", "O", "S"]):
-        for k in range(2):
-            band = rocksalt_band()
-            scale = 0.95 + 0.02 * i + 0.005 * k
-            species = tuple(anion if s == "F" else s for s in band.species)
-            changed = {"id": f"{anion}{k}", "species": species, "host": None}
-            changed |= {"lattice": band.lattice * scale, "barrier_ev": 4 * (scale - 0.9)}
-            made.append(Band(**{**band.__dict__, **changed}))
-    return assign_hosts(made)
+    return host_bands()
 
 
 def crystals():
@@ -141,19 +131,7 @@ def test_pretrained_members_ask_for_their_trunk(bands, tmp_path):
 
 
 def test_command(bands, tmp_path, capsys):
-    data = tmp_path / "bands.jsonl"
-    records = [
-        {
-            "id": b.id,
-            "working_ion": "Li",
-            "lattice": b.lattice.tolist(),
-            "species": list(b.species),
-            "frac_coords": b.frac_coords.tolist(),
-            "barrier_ev": b.barrier_ev,
-        }
-        for b in bands
-    ]
-    data.write_text("\n".join(map(json.dumps, records)))
+    data = write_bands(tmp_path / "bands.jsonl", bands)
     call = ["train", str(data), "--out", str(tmp_path / "out"), "--model", "scratch-cc"]
     call += ["--size", "tiny", "--epochs", "1", "--folds", "3", "--only", "1"]
     assert main(call) == 0
@@ -164,4 +142,4 @@ def test_command(bands, tmp_path, capsys):
     }
     data.write_text("{}")
     assert main(call) == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith(f"{data}:1: lattice")
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"{data}:1: ")

@@ -17,8 +17,14 @@ from em_model.data import Band, host_folds, require_barriers
 from em_model.errors import BadInput
 from em_model.evaluate import metrics
 from em_model.features import path_features
-from em_model.finetuning import FinetuneRecipe, Member, finetune_member
-from em_model.graphs import band_graph
+from em_model.finetuning import (
+    FinetuneRecipe,
+    Member,
+    States,
+    finetune_member,
+    load_trunk,
+    training_states,
+)
 from em_model.predictor import BandModel, Domain, shipped_folder
 from em_model.tabular import Tabular
 from em_model.training import Log, pick_device
@@ -91,11 +97,26 @@ def build_model(
         tabulars.append(tabular)
         held_out = [bands[i] for i in unseen]
         roots[unseen, 1], spread[unseen], roots[unseen, 2] = tabular.roots(held_out, paths[unseen])
-        if recipe.networks:
-            member = _member(bands, folds, k, recipe, folder / "work", encoder, device, log)
-            graphs = [band_graph(band, recipe.graph) for band in held_out]
-            roots[unseen, 0] = member.roots(graphs, paths[unseen])
-            members.append(member)
+    trunk, whole = None, None
+    if recipe.networks:
+        if encoder is None:
+            raise BadInput("encoder: missing; networks need one of `em pretrain` (--encoder)")
+        if log:
+            log(f"running {recipe.copies} x {len(bands)} bands through the pre-trained trunk")
+        trunk = load_trunk(encoder, recipe.network, pick_device(device))
+        copies = training_states(bands, recipe, trunk)
+        for k in range(recipe.folds + 1):
+            # Fold numbers end below recipe.folds: the last member learns from all bands.
+            seen, unseen = np.flatnonzero(folds != k).tolist(), np.flatnonzero(folds == k).tolist()
+            part = [([s[i] for i in seen], f[seen]) for s, f in copies]
+            member = _member(
+                k, [bands[i] for i in seen], part, recipe, folder / "work", encoder, device, log
+            )
+            if k == recipe.folds:
+                whole = member
+            else:
+                roots[unseen, 0] = member.roots([copies[0][0][i] for i in unseen], paths[unseen])
+                members.append(member)
     evidence = Evidence(roots, spread, tuple(b.working_ion for b in bands))
     model = BandModel(
         name=name,
@@ -109,7 +130,9 @@ def build_model(
             },
             "cross_validation": cross_validation(evidence, barriers, folds),
         },
+        trunk=trunk,
         members=tuple(members),
+        whole=whole,
         tabular=Tabular.fit(
             bands, paths, true_roots, recipe.forest, recipe.seed * 1000 + recipe.folds
         ),
@@ -124,25 +147,28 @@ def build_model(
 
 
 def _member(
-    bands: Sequence[Band],
-    folds: np.ndarray,
     k: int,
+    bands: Sequence[Band],
+    copies: Sequence[tuple[Sequence[States], np.ndarray]],
     recipe: ModelRecipe,
     work: Path,
-    encoder: Path | None,
+    encoder: Path,
     device: str,
     log: Log | None,
 ) -> Member:
     done = work / f"member{k}.safetensors"
     if not done.exists():
         member = finetune_member(
-            [b for b, fold in zip(bands, folds, strict=True) if fold != k],
+            bands,
+            copies,
             recipe,
             encoder,
             work / f"fold{k}",
             seed=recipe.seed * 1000 + k,
             device=device,
-            log=(lambda line: log(f"member {k + 1} of {recipe.folds}: {line}")) if log else None,
+            log=(lambda line: log(f"member {k + 1} of {recipe.folds + 1}: {line}"))
+            if log
+            else None,
         )
         member.save(done, {"fold": str(k)})
     # Read back even when fresh: what is calibrated is what is shipped, in half precision.
@@ -221,6 +247,7 @@ def card_text(model: BandModel) -> str:
     coverage = ", ".join(
         f"{ion} {100 * c['coverage']:.1f} % of {c['n']}" for ion, c in cv["coverage_by_ion"].items()
     )
+    networks = len(model.members) + (model.whole is not None)
     shares = ", ".join(
         f"{kind} {share:.2f}" for kind, share in zip(KINDS, model.calibration.shares, strict=True)
     )
@@ -233,7 +260,8 @@ unrelaxed band: the host and five sites of the ion on the straight line between 
 
 - **Learned from** {data["bands"]} literature barriers in {data["hosts"]} hosts
   ({data.get("source", "see the recipe")}).
-- **Made of** {len(model.members)} edge-gated graph networks, one for each host-grouped fold, and,
+- **Made of** {networks} edge-gated graph networks (one for each host-grouped fold, one on
+  all bands) on one pre-trained trunk and,
   on physical features of the path, extremely randomised trees and a Gaussian process; they are
   mixed on √barrier with shares {shares}.
 - **Weights** SHA-256 `{model.card.get("sha256", model.sha256) or "see card.json"}`.

@@ -1,4 +1,4 @@
-"""Fine-tuning the network on bands: one member for each host-grouped fold.
+"""Fine-tuning on bands: one read-out for each host-grouped fold, on a shared frozen trunk.
 
 The members are both the measure and the model: what each says about the hosts it has not seen
 gives the cross-validation error and calibrates the intervals; together they are the ensemble.
@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from em_model.data import Band, require_barriers
+from em_model.errors import BadInput
 from em_model.features import FEATURE_NAMES, path_features
-from em_model.graphs import Graph, GraphSettings, band_graph, batches_by_budget, collate
-from em_model.network import BandNetwork, NetworkSettings, constants
+from em_model.graphs import Batch, Graph, GraphSettings, band_graph, batches_by_budget, collate
+from em_model.network import BandNetwork, Encoder, NetworkSettings, constants
 from em_model.training import Log, Schedule, pick_device, read_tensors, train, write_tensors
 
 NODE_BUDGET = 1500
@@ -30,14 +31,16 @@ NODE_BUDGET = 1500
 class FinetuneRecipe:
     """Everything that decides the weights of the fine-tuned members, besides the data.
 
-    ``jitter_ang`` displaces the host's atoms by normal noise of this deviation in training;
+    Members learn from ``copies`` of each band; in all but the first the host's atoms are
+    displaced by normal noise of deviation ``jitter_ang``;
     ``huber`` is the residual, in deviations of the target, where the loss turns linear.
     """
 
     seed: int = 0
     folds: int = 5
     split_seed: int = 0
-    jitter_ang: float = 0.03
+    copies: int = 3
+    jitter_ang: float = 0.05
     huber: float = 0.5
     network: NetworkSettings = field(default_factory=NetworkSettings)
     graph: GraphSettings = field(default_factory=GraphSettings)
@@ -104,23 +107,85 @@ class Scaling:
 
 
 @dataclass(frozen=True, eq=False)
+class States:
+    """A band after the trunk: its graph, atom states (n, h), bond states (n, k, h)."""
+
+    graph: Graph
+    atoms: Tensor
+    bonds: Tensor
+
+
+def load_trunk(encoder: Path, settings: NetworkSettings, device: torch.device) -> Encoder:
+    """The layers with angles of a pre-trained encoder, frozen.
+
+    Raises
+    ------
+    BadInput
+        When the file is missing, damaged, or of other sizes.
+    """
+    tensors = read_tensors(encoder)
+    return trunk_from(
+        {k: v for k, v in tensors.items() if _late_layer(k, settings) is None}, settings, device
+    )
+
+
+def trunk_from(
+    tensors: dict[str, Tensor], settings: NetworkSettings, device: torch.device
+) -> Encoder:
+    """A frozen trunk from its tensors, rounded to the half precision that is shipped."""
+    with torch.device("meta"):
+        trunk = Encoder(replace(settings, gcn_layers=0))
+    try:
+        trunk.load_state_dict({k: v.half().float() for k, v in tensors.items()}, assign=True)
+    except RuntimeError as error:
+        raise BadInput(
+            f"encoder: does not fit the recipe's network ({' '.join(str(error).split())[:120]})"
+        ) from error
+    for name, value in constants(settings).items():
+        setattr(trunk, name, value)
+    return trunk.to(device).eval().requires_grad_(False)
+
+
+def _late_layer(name: str, settings: NetworkSettings) -> tuple[int, str] | None:
+    """Number behind the trunk, and rest of the name, of a layer without angles."""
+    parts = name.split(".", 2)
+    if parts[0] != "convs" or int(parts[1]) < settings.alignn_layers:
+        return None
+    return int(parts[1]) - settings.alignn_layers, parts[2]
+
+
+def trunk_states(trunk: Encoder, graphs: Sequence[Graph]) -> list[States]:
+    """Run graphs through the trunk, a bounded number of nodes at a time."""
+    device = next(trunk.parameters()).device
+    out: list[States | None] = [None] * len(graphs)
+    for run in batches_by_budget([g.num_nodes for g in graphs], NODE_BUDGET, 256):
+        # No inference mode: read-outs are trained on these states.
+        with torch.no_grad():
+            x, y = trunk.trunk(collate([graphs[i] for i in run]).to(device))
+        first = 0
+        for i in run:
+            last = first + graphs[i].num_nodes
+            out[i] = States(graphs[i], x[first:last].clone(), y[first:last].clone())
+            first = last
+    return [s for s in out if s is not None]
+
+
+def lay(states: Sequence[States], device: torch.device) -> tuple[Tensor, Tensor, Batch]:
+    """States of several bands end to end."""
+    batch = collate([s.graph for s in states]).to(device)
+    return torch.cat([s.atoms for s in states]), torch.cat([s.bonds for s in states]), batch
+
+
+@dataclass(frozen=True, eq=False)
 class Member:
-    """One fine-tuned network with its scaling."""
+    """One fine-tuned read-out with its scaling."""
 
     network: BandNetwork
     scaling: Scaling
 
-    def roots(self, graphs: Sequence[Graph], features: np.ndarray) -> np.ndarray:
+    def roots(self, states: Sequence[States], features: np.ndarray) -> np.ndarray:
         """√barrier of each band, shape (n,)."""
-        device = next(self.network.parameters()).device
-        scaled = self.scaling.features(features)
-        out = np.empty(len(graphs))
-        runs = batches_by_budget([g.num_nodes for g in graphs], NODE_BUDGET, 256)
-        with torch.inference_mode():
-            for run in runs:
-                batch = collate([graphs[i] for i in run]).to(device)
-                out[run] = self.network(batch, scaled[run].to(device))[:, 0].cpu().numpy()
-        return self.scaling.root(out)
+        return ensemble_roots([self], states, features)[0]
 
     def tensors(self) -> dict[str, Tensor]:
         """Network (half precision) and scaling, for a safetensors file."""
@@ -140,8 +205,7 @@ class Member:
         BadInput
             When the file is missing or damaged.
         """
-        tensors = read_tensors(path)
-        return cls.from_tensors(tensors, settings, device)
+        return cls.from_tensors(read_tensors(path), settings, device)
 
     @classmethod
     def from_tensors(
@@ -153,9 +217,22 @@ class Member:
             network = BandNetwork(settings, len(scaling.feature_mean))
         state = {k[8:]: v.float() for k, v in tensors.items() if k.startswith("network.")}
         network.load_state_dict(state, assign=True)
-        for name, value in constants(settings).items():
-            setattr(network.encoder, name, value)
         return cls(network.to(device).eval(), scaling)
+
+
+def ensemble_roots(
+    members: Sequence[Member], states: Sequence[States], features: np.ndarray
+) -> np.ndarray:
+    """√barrier by each member of each band, shape (members, n)."""
+    device = next(members[0].network.parameters()).device
+    scaled = [m.scaling.features(features) for m in members]
+    out = np.empty((len(members), len(states)))
+    for run in batches_by_budget([s.graph.num_nodes for s in states], NODE_BUDGET, 256):
+        with torch.inference_mode():
+            x, y, batch = lay([states[i] for i in run], device)
+            for row, member, known in zip(out, members, scaled, strict=True):
+                row[run] = member.network(x, y, batch, known[run].to(device)).cpu().numpy()
+    return np.stack([m.scaling.root(row) for m, row in zip(members, out, strict=True)])
 
 
 def jittered(band: Band, amount: float, rng: np.random.Generator) -> Band:
@@ -165,10 +242,30 @@ def jittered(band: Band, amount: float, rng: np.random.Generator) -> Band:
     return replace(band, frac_coords=band.frac_coords + noise @ np.linalg.inv(band.lattice))
 
 
+def training_states(
+    bands: Sequence[Band], recipe: FinetuneRecipe, trunk: Encoder
+) -> list[tuple[list[States], np.ndarray]]:
+    """Trunk states and path features of the bands and of jittered copies of them.
+
+    Returns
+    -------
+    list
+        One entry for each copy, the bands as they are first.
+    """
+    copies = []
+    for copy in range(recipe.copies):
+        rng = np.random.default_rng([recipe.seed, copy])
+        shaken = [jittered(b, recipe.jitter_ang, rng) if copy else b for b in bands]
+        states = trunk_states(trunk, [band_graph(b, recipe.graph) for b in shaken])
+        copies.append((states, np.array([path_features(b) for b in shaken])))
+    return copies
+
+
 def finetune_member(
     bands: Sequence[Band],
+    copies: Sequence[tuple[Sequence[States], np.ndarray]],
     recipe: FinetuneRecipe,
-    encoder: Path | None,
+    encoder: Path,
     checkpoint: Path,
     *,
     seed: int,
@@ -176,12 +273,14 @@ def finetune_member(
     log: Log | None = None,
     stop_after: int | None = None,
 ) -> Member:
-    """Fine-tune one network on all of ``bands``.
+    """Fine-tune one read-out on all of ``bands``.
 
     Parameters
     ----------
+    bands, copies
+        Training bands and their :func:`training_states`; each step draws a copy of each band.
     encoder
-        Pre-trained encoder (``encoder.safetensors``), None to start from scratch.
+        Pre-trained encoder (``encoder.safetensors``).
     checkpoint
         File stem of the checkpoints; training goes on from them.
     seed
@@ -193,24 +292,24 @@ def finetune_member(
         When a band has no barrier, or the encoder does not fit the recipe.
     """
     barriers = require_barriers(bands)
-    features = np.array([path_features(b) for b in bands])
-    scaling = Scaling.fit(features, barriers)
+    scaling = Scaling.fit(copies[0][1], barriers)
     target = scaling.target(barriers)
     weight = torch.tensor([b.weight for b in bands], dtype=torch.float32)
     chosen = pick_device(device)
     torch.manual_seed(seed)
-    network = BandNetwork(recipe.network, len(FEATURE_NAMES)).to(chosen)
-    start = None
-    if encoder is not None:
-        network.encoder.load_state_dict(read_tensors(encoder))
-        start = sha256(encoder.read_bytes()).hexdigest()
+    network = BandNetwork(recipe.network, len(FEATURE_NAMES))
+    for name, value in read_tensors(encoder).items():
+        place = _late_layer(name, recipe.network)
+        if place is not None and place[0] < recipe.network.band_layers:
+            network.convs[place[0]].get_parameter(place[1]).data.copy_(value)
+    network.to(chosen)
 
     def loss_of(model: nn.Module, indices: np.ndarray, step: int) -> Tensor:
-        rng = np.random.default_rng([seed, step])
-        batch = [jittered(bands[i], recipe.jitter_ang, rng) for i in indices]
-        raw = np.array([path_features(b) for b in batch])
-        graphs = collate([band_graph(b, recipe.graph) for b in batch]).to(chosen)
-        out = model(graphs, scaling.features(raw).to(chosen))[:, 0].float()
+        picked = np.random.default_rng([seed, step]).integers(len(copies), size=len(indices))
+        pairs = list(zip(picked.tolist(), indices.tolist(), strict=True))
+        x, y, batch = lay([copies[c][0][i] for c, i in pairs], chosen)
+        raw = np.array([copies[c][1][i] for c, i in pairs])
+        out = model(x, y, batch, scaling.features(raw).to(chosen)).float()
         rows = torch.from_numpy(indices)
         loss = nn.functional.smooth_l1_loss(
             out, target[rows].to(chosen), beta=recipe.huber, reduction="none"
@@ -220,7 +319,7 @@ def finetune_member(
     stamp: dict[str, Any] = {
         "recipe": asdict(recipe),
         "seed": seed,
-        "encoder_sha256": start,
+        "encoder_sha256": sha256(encoder.read_bytes()).hexdigest(),
         "bands": sha256("\n".join(b.id for b in bands).encode()).hexdigest(),
     }
     train(

@@ -1,10 +1,14 @@
-"""The network: edge-gated convolutions on bonds and on angles, pooled around the path.
+"""The networks: edge-gated convolutions on bonds and angles, pooled around the path.
 
 After ALIGNN (Choudhary and DeCost, npj Comput. Mater. 7, 185 (2021)): each ALIGNN layer updates
 bonds over the angles between them, then atoms over their bonds; gated layers on the bonds
 follow. Three things differ. Neighbours are dense (nodes × slots), so sums run over an axis.
 Angles gate through their basis functions and carry no state of their own, which saves two thirds
 of the time. LayerNorm replaces BatchNorm, so one band is predicted as many.
+
+The layers with angles, the dear ones, are pre-trained on bulk crystals and stay as they are:
+with a few hundred barriers, more freedom made the error on unseen hosts larger. So one pass
+through this trunk serves every member of an ensemble of light read-outs.
 """
 
 from __future__ import annotations
@@ -30,6 +34,9 @@ class NetworkSettings:
         Width of atom and bond states.
     alignn_layers, gcn_layers
         Layers with and without angles.
+    band_layers
+        Layers of the read-out on the trunk, after the band's sites are marked; they start from
+        the encoder's first layers without angles.
     bond_bins, angle_bins
         Basis functions of distance and of cos(angle).
     dropout
@@ -42,6 +49,7 @@ class NetworkSettings:
     hidden: int = 128
     alignn_layers: int = 3
     gcn_layers: int = 3
+    band_layers: int = 2
     bond_bins: int = 48
     angle_bins: int = 16
     dropout: float = 0.1
@@ -117,9 +125,8 @@ class Encoder(nn.Module):
         for name, value in constants(settings).items():
             self.register_buffer(name, value, persistent=False)
         self.symbol = nn.Embedding(MAX_NUMBER + 1, h)
-        self.role = nn.Embedding(ROLES, h)
+        self.bias = nn.Parameter(torch.zeros(h))
         nn.init.normal_(self.symbol.weight, std=0.1)
-        nn.init.normal_(self.role.weight, std=0.1)
         self.atom = nn.Sequential(nn.Linear(self.elements.shape[1], h), nn.SiLU(), nn.Linear(h, h))
         self.bond = nn.Sequential(nn.Linear(settings.bond_bins + 2, h), nn.SiLU(), nn.Linear(h, h))
         self.angle_convs = nn.ModuleList(
@@ -131,8 +138,13 @@ class Encoder(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Atom states, shape (nodes, hidden)."""
+        x, y = self.trunk(batch)
+        return self.refine(x, y, batch)
+
+    def trunk(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """States of atoms (nodes, h) and bonds (nodes, slots, h) after the layers with angles."""
         x = self.atom(self.elements[batch.number]) + self.symbol(batch.number)
-        x = F.layer_norm(x, x.shape[-1:]) + self.role(batch.role)
+        x = F.layer_norm(x, x.shape[-1:]) + self.bias
         width = self.bond_centres[1] - self.bond_centres[0]
         radial = torch.exp(
             -0.5 * ((batch.distance.unsqueeze(-1) - self.bond_centres) / width).square()
@@ -145,15 +157,21 @@ class Encoder(nn.Module):
         cosine = batch.direction @ batch.direction.transpose(1, 2)
         spread = self.angle_centres[1] - self.angle_centres[0]
         basis = torch.exp(-0.5 * ((cosine.unsqueeze(-1) - self.angle_centres) / spread).square())
-        pair = batch.angle_weight[:, :, None] * batch.angle_weight[:, None]
-        pair = pair * (1.0 - torch.eye(m, device=pair.device))
+        short_weight = batch.angle_weight.unsqueeze(-1)
+        pair = short_weight * batch.angle_weight[:, None]
+        pair = pair * (1.0 - torch.eye(m, device=pair.device, dtype=pair.dtype))
+        for i in range(len(self.angle_convs)):
+            # Weighted, so that a bond just short enough for angles equals one just too long.
+            change = short_weight * self.angle_convs[i](y[:, :m], basis, pair)
+            y = torch.cat([y[:, :m] + change, y[:, m:]], dim=1)
+            x, y = self.convs[i](x, y, batch.neighbour, weight)
+        return x, y
 
-        last = len(self.convs) - 1
-        for i, conv in enumerate(self.convs):
-            if i < len(self.angle_convs):
-                short = y[:, :m] + self.angle_convs[i](y[:, :m], basis, pair)
-                y = torch.cat([short, y[:, m:]], dim=1)
-            x, y = conv(x, y, batch.neighbour, weight, last=i == last)
+    def refine(self, x: Tensor, y: Tensor, batch: Batch) -> Tensor:
+        """Atom states after the layers without angles, shape (nodes, hidden)."""
+        weight = batch.weight.unsqueeze(-1)
+        for i in range(len(self.angle_convs), len(self.convs)):
+            x, y = self.convs[i](x, y, batch.neighbour, weight, last=i == len(self.convs) - 1)
         return x
 
 
@@ -179,34 +197,39 @@ class PropertyNetwork(nn.Module):
 
 
 class BandNetwork(nn.Module):
-    """Encoder with a read-out of the path: its ends, quarters, middle and surroundings.
+    """Read-out of a path on a pre-trained trunk: marks its sites, convolves, pools around it.
 
     Every pool treats the two ends alike, so a path and its reverse are one.
     """
 
-    def __init__(self, settings: NetworkSettings, features: int, outputs: int = 1) -> None:
+    def __init__(self, settings: NetworkSettings, features: int) -> None:
         super().__init__()
-        self.encoder = Encoder(settings)
         h = settings.hidden
+        self.settings = settings
+        self.mark = nn.Embedding(ROLES, h)
+        nn.init.normal_(self.mark.weight, std=0.1)
+        self.convs = nn.ModuleList(GatedConv(h) for _ in range(settings.band_layers))
         self.features = nn.Sequential(nn.Linear(features, h), nn.SiLU(), nn.Linear(h, h))
         self.norm = nn.LayerNorm(8 * h)
         self.squeeze = nn.Linear(8 * h, h)
         self.dropout = nn.Dropout(settings.dropout)
-        self.head = nn.Sequential(nn.Linear(2 * h, h), nn.SiLU(), nn.Linear(h, outputs))
+        self.head = nn.Sequential(nn.Linear(2 * h, h), nn.SiLU(), nn.Linear(h, 1))
 
-    def embed(self, batch: Batch, features: Tensor) -> Tensor:
-        """Joint state of path and features before the head, shape (graphs, 2·hidden)."""
-        x = self.encoder(batch)
-        offsets = torch.arange(5, device=x.device)
-        sites = batch.start[:, None] + offsets
+    def forward(self, x: Tensor, y: Tensor, batch: Batch, features: Tensor) -> Tensor:
+        """Transformed barriers (graphs,) from the trunk's states and path features (graphs, f)."""
+        x = x + self.mark(batch.role)
+        weight = batch.weight.unsqueeze(-1)
+        for i, conv in enumerate(self.convs):
+            x, y = conv(x, y, batch.neighbour, weight, last=i == len(self.convs) - 1)
+        sites = batch.start[:, None] + torch.arange(5, device=x.device)
         path = x[sites]
         ends = 0.5 * (path[:, 0] + path[:, 4])
         quarters = 0.5 * (path[:, 1] + path[:, 3])
         middle = path[:, 2]
         # Surroundings: neighbours in the host, the weighted mean of their states.
-        weight = batch.weight[sites]
-        around = (x[batch.neighbour[sites]] * weight.unsqueeze(-1)).sum(2)
-        around = around / (weight.sum(2, keepdim=True) + 1e-3)
+        near = batch.weight[sites]
+        around = (x[batch.neighbour[sites]] * near.unsqueeze(-1)).sum(2)
+        around = around / (near.sum(2, keepdim=True) + 1e-3)
         pooled = [
             mean_by_owner(x, batch),
             ends,
@@ -217,16 +240,12 @@ class BandNetwork(nn.Module):
             0.5 * (around[:, 0] + around[:, 4]),
             around[:, 1:4].mean(1),
         ]
-        state = self.squeeze(self.dropout(self.norm(torch.cat(pooled, dim=1))))
+        state = F.silu(self.squeeze(self.dropout(self.norm(torch.cat(pooled, dim=1)))))
         known = F.silu(self.features(features))
-        hide = self.encoder.settings.feature_dropout
+        hide = self.settings.feature_dropout
         if self.training and hide:
             known = known * (torch.rand(len(known), 1, device=known.device) >= hide)
-        return torch.cat([F.silu(state), known], dim=1)
-
-    def forward(self, batch: Batch, features: Tensor) -> Tensor:
-        """Transformed barriers, shape (graphs, outputs)."""
-        return self.head(self.dropout(self.embed(batch, features)))
+        return self.head(self.dropout(torch.cat([state, known], dim=1)))[:, 0]
 
 
 def count_parameters(module: nn.Module) -> int:

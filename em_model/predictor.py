@@ -19,9 +19,9 @@ from em_model.data import Band
 from em_model.elements import numbers_of
 from em_model.errors import BadInput
 from em_model.features import path_features
-from em_model.finetuning import Member
+from em_model.finetuning import Member, ensemble_roots, trunk_from, trunk_states
 from em_model.graphs import GraphSettings, band_graph
-from em_model.network import NetworkSettings
+from em_model.network import Encoder, NetworkSettings
 from em_model.tabular import Tabular
 from em_model.training import pick_device, read_tensors, write_tensors
 
@@ -85,14 +85,17 @@ class Domain:
 class BandModel:
     """Networks, forest and kernel with their calibration.
 
-    ``members`` and ``fold_tabulars`` belong to the host-grouped folds in order; ``tabular`` has
-    seen all bands. ``card`` is the model card's content, ``sha256`` that of the weights file.
+    ``members`` and ``fold_tabulars`` belong to the host-grouped folds in order; ``whole`` and
+    ``tabular`` have seen all bands. All networks read the states of one ``trunk``.
+    ``card`` is the model card's content, ``sha256`` that of the weights file.
     """
 
     name: str
     sha256: str
     card: dict[str, Any]
+    trunk: Encoder | None
     members: tuple[Member, ...]
+    whole: Member | None
     tabular: Tabular
     fold_tabulars: tuple[Tabular, ...]
     calibration: Calibration
@@ -140,9 +143,15 @@ class BandModel:
                 name=str(card["name"]),
                 sha256=digest,
                 card=card,
+                trunk=trunk_from(parts["trunk"], network, chosen) if card["members"] else None,
                 members=tuple(
                     Member.from_tensors(parts[f"member{k}"], network, chosen)
                     for k in range(int(card["members"]))
+                ),
+                whole=(
+                    Member.from_tensors(parts["whole"], network, chosen)
+                    if card["members"]
+                    else None
                 ),
                 tabular=Tabular.from_tensors(parts["tabular"]),
                 fold_tabulars=tuple(
@@ -168,6 +177,9 @@ class BandModel:
             for k, member in enumerate(self.members)
             for name, value in member.tensors().items()
         }
+        if self.trunk is not None and self.whole is not None:
+            tensors |= {f"trunk/{k}": v.half() for k, v in self.trunk.state_dict().items()}
+            tensors |= {f"whole/{k}": v for k, v in self.whole.tensors().items()}
         tabulars = {"tabular": self.tabular} | {
             f"tabular{k}": tabular for k, tabular in enumerate(self.fold_tabulars)
         }
@@ -177,7 +189,7 @@ class BandModel:
         tensors["domain/high"] = torch.from_numpy(self.domain.high)
         folder.mkdir(parents=True, exist_ok=True)
         write_tensors(folder / WEIGHTS, tensors, {"format": str(FORMAT)})
-        settings = asdict(self.members[0].network.encoder.settings) if self.members else {}
+        settings = asdict(self.members[0].network.settings) if self.members else {}
         card = {
             **self.card,
             "format": FORMAT,
@@ -246,10 +258,12 @@ class BandModel:
                 )
         paths = np.array([path_features(b) for b in bands])
         members = self.members if fold is None else self.members[fold : fold + 1]
+        if fold is None and self.whole is not None:
+            members = (*members, self.whole)
         network = np.full(len(bands), np.nan)
-        if members:
-            graphs = [band_graph(b, self.graph) for b in bands]
-            network = np.mean([m.roots(graphs, paths) for m in members], axis=0)
+        if members and self.trunk is not None:
+            states = trunk_states(self.trunk, [band_graph(b, self.graph) for b in bands])
+            network = ensemble_roots(members, states, paths).mean(axis=0)
         tabular = self.tabular if fold is None else self.fold_tabulars[fold]
         forest, spread, kernel = tabular.roots(bands, paths)
         roots = np.stack([network, forest, kernel], axis=1)

@@ -449,8 +449,8 @@ def _updated(request: ReplaceOne | UpdateOne | UpdateMany, old: Row | None) -> R
         identity = old or request._filter
         if "_id" in identity and not isinstance(identity["_id"], Mapping):
             return {"_id": identity["_id"], **change}
-    elif old is not None and set(change) == {"$set"} and "." not in "".join(change["$set"]):
-        return {**old, **change["$set"]}
+    elif (plain := _set_and_added(request._filter if old is None else old, change)) is not None:
+        return plain
     memory: Any = MemoryClient().db.collection
     if old is not None:
         memory.insert_one(dict(old))
@@ -460,6 +460,31 @@ def _updated(request: ReplaceOne | UpdateOne | UpdateMany, old: Row | None) -> R
     else:
         memory.update_one(criteria, change, upsert=True)
     new: Row = memory.find_one({})
+    return new
+
+
+def _set_and_added(row: Mapping[str, Any], change: Row) -> Row | None:
+    """Set top-level fields and add texts to lists, as our own writes do; None for all else.
+
+    ``row`` is the document, or the filter of an upsert.
+    """
+    fields, added = change.get("$set", {}), change.get("$addToSet", {})
+    paths = [*fields, *added]
+    if (
+        set(change) - {"$set", "$addToSet"}
+        or len(paths) > len(set(paths))
+        or any("." in path or path == "_id" for path in paths)
+        or isinstance(row.get("_id", {}), Mapping)
+        or any(path.startswith("$") for path in row)
+    ):
+        return None
+    new = {**row, **fields}
+    for path, value in added.items():
+        more = value["$each"] if isinstance(value, dict) and set(value) == {"$each"} else [value]
+        there = new.get(path, [])
+        if not isinstance(there, list) or not all(isinstance(v, str) for v in (*there, *more)):
+            return None
+        new[path] = list(dict.fromkeys((*there, *more)))
     return new
 
 

@@ -45,6 +45,10 @@ class Duplicates:
         same = self._by_hash.get(host_hash) or self._match(host)
         if same is not None:
             raise Refused("duplicates", f"is the same crystal as {same}")
+        self.remember(material_id, host, host_hash)
+
+    def remember(self, material_id: str, host: Structure, host_hash: str) -> None:
+        """Remember a host that is known to be no duplicate."""
         self._by_hash[host_hash] = material_id
         self._like.setdefault(_kind(host), []).append((material_id, _pack(host)))
 

@@ -113,7 +113,9 @@ class StoreOptions(SourceOptions):
                     f"candidates.fields.material_id: {nameless} documents have no {key}; name the "
                     "field that identifies a host"
                 )
-            ids = sorted({str(i) for i in store.distinct(key, self.query or None)})
+            # Ids alone, one by one: distinct() has a limit of 16 MB on a server.
+            rows = store.query(self.query or None, [key])
+            ids = sorted({str(_at(row, key)) for row in rows})
             missing = []
             for material_id in ids:
                 if material_id in known:

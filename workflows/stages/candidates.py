@@ -22,8 +22,9 @@ from workflows.provenance import provenance
 from workflows.sources import CandidateRecord
 from workflows.spec import ScreenSpec
 
-BATCH = 200
-"""Hosts in one job of the cheap stages: minutes of work for seconds of scheduling."""
+BATCH = 1000
+"""Hosts in one job of the cheap stages: minutes of work for seconds of scheduling and of starting
+processes."""
 
 FILTER_VERSION = 1
 """Raised when the same options would judge otherwise."""
@@ -60,7 +61,8 @@ def find_candidates(spec: dict[str, Any], store_uri: str) -> dict[str, Any]:
         with Progress("candidates").track(total=None, what="hosts") as step:
             for page in batched(candidate_docs(screen, known, kept), PAGE):
                 store.put(doc for _, doc in page if doc)
-                store.tag_screen(screen.screen_id, [r.material_id + suffix for r, _ in page])
+                known_here = [r.material_id + suffix for r, doc in page if doc is None]
+                store.tag_screen(screen.screen_id, known_here)
                 step(len(page))
         refused = Counter(
             doc.rejected_by or "failed"
@@ -98,13 +100,17 @@ def candidate_docs(
     """
     origin = provenance()
     seen: Duplicates | None = None
-    if not screen.filters.keep_duplicates:
-        seen = Duplicates()
-        for doc in kept:
-            if doc.material_id in known:
-                seen.add(doc.material_id, _host(doc), doc.structure_hash or "")
     for record in screen.candidates.records(screen.working_ion, known):
-        yield record, None if record.known else candidate_doc(record, screen, origin, seen)
+        if record.known:
+            yield record, None
+            continue
+        if seen is None and not screen.filters.keep_duplicates:
+            # Only now: a screen that goes on with nothing new reads no structure.
+            seen = Duplicates()
+            for doc in kept:
+                if doc.material_id in known:
+                    seen.remember(doc.material_id, _host(doc), doc.structure_hash or "")
+        yield record, candidate_doc(record, screen, origin, seen)
 
 
 def filter_settings(screen: ScreenSpec) -> str:
@@ -133,6 +139,7 @@ def candidate_doc(
         band_gap_ev=record.band_gap_ev,
         reference=record.reference,
         metadata=record.metadata,
+        screens=[screen.screen_id],
         error=record.error,
         provenance=origin,
     )

@@ -8,7 +8,7 @@ from typing import Any
 from jobflow import job
 from pymatgen.core import Structure
 
-from stores.documents import CandidateDoc, Failure, Provenance
+from stores.documents import CandidateDoc, Failure, HopDoc, Provenance
 from stores.hashing import content_hash
 from stores.screen_store import open_store
 from workflows.batches import batched
@@ -18,8 +18,8 @@ from workflows.progress import Progress
 from workflows.provenance import provenance
 from workflows.spec import HopOptions, ScreenSpec
 
-CHUNK = 50
-"""Hosts handed to a process at once: a second of work or so."""
+CHUNK = 100
+"""Hosts handed to a process at once, and written at once: a second of work or so."""
 
 
 def hops_settings(options: HopOptions) -> str:
@@ -66,10 +66,11 @@ class HostChunk:
 
 def enumerate_chunk(chunk: HostChunk, report: Report) -> tuple[int, int]:
     """Enumerate and keep the hops of a chunk; return how many hops, and how many failed hosts."""
-    hops = failed = 0
+    docs: list[HopDoc] = []
+    judged: list[CandidateDoc] = []
     with open_store(chunk.store_uri) as store:
         among = {"candidate_id": {"$in": list(chunk.candidate_ids)}}
-        for candidate in list(store.find(CandidateDoc, among)):
+        for candidate in store.find(CandidateDoc, among):
             done: dict[str, Any] = {"hops_settings": hops_settings(chunk.options), "error": None}
             try:
                 found = distinct_hops(
@@ -85,13 +86,13 @@ def enumerate_chunk(chunk: HostChunk, report: Report) -> tuple[int, int]:
                     "hops_status": "failed",
                     "error": Failure(kind=type(error).__name__, message=message),
                 }
-                failed += 1
             else:
-                # Hops first: a host that is marked done has them all.
-                store.put(
+                docs += [
                     to_doc(hop, candidate, chunk.options.mode, chunk.origin) for hop in found.hops
-                )
+                ]
                 done |= {"hops_status": "done", "dimension": found.dimension}
-                hops += len(found.hops)
-            store.put([candidate.model_copy(update=done)])
-    return hops, failed
+            judged.append(candidate.model_copy(update=done))
+        # Hops first: a host that is marked done has them all.
+        store.put(docs)
+        store.put(judged)
+    return len(docs), sum(doc.hops_status == "failed" for doc in judged)

@@ -162,7 +162,7 @@ def plots(results: Sequence[Result], folder: str | Path) -> list[Path]:
         )
         axis.set(xlim=(0, top), ylim=(0, top), aspect="equal")
     figure.supxlabel("DFT barrier (eV)")
-    figure.supylabel("predicted barrier, host never seen (eV)")
+    figure.supylabel("predicted, host unseen (eV)")
     written.append(folder / "parity.png")
     figure.savefig(written[-1], dpi=130)
 

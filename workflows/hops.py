@@ -148,17 +148,20 @@ def hops_within(
     steps = coords[edges[:, 1]] - coords[edges[:, 0]] + edges[:, 2:]
     lengths = np.linalg.norm(steps @ host.lattice.matrix, axis=1)
     edges[:, :2] = ions[edges[:, :2]]
-    found = []
     order = np.argsort(orbit_of, kind="stable")
-    for members in np.split(order, np.flatnonzero(np.diff(orbit_of[order])) + 1):
-        if len(members) and lengths[members].mean() <= cutoff_ang + 1e-8:
-            length = round(float(lengths[members].mean()), 6)
-            found.append((round(length, _LENGTH_DIGITS), edges[members].tolist(), length))
+    starts = np.flatnonzero(np.diff(orbit_of[order], prepend=-1))
+    orbits = np.split(edges[order], starts[1:]) if len(starts) else []
+    means = np.add.reduceat(lengths[order], starts) / np.diff(starts, append=len(order))
+    found = sorted(
+        (round(float(mean), _LENGTH_DIGITS), orbit.tolist(), round(float(mean), 6))
+        for mean, orbit in zip(means, orbits, strict=True)
+        if mean <= cutoff_ang + 1e-8
+    )
     network = PeriodicNetwork()
     hops = []
-    for _, members_, length in sorted(found):
-        i, j, a, b, c = members_[0]
-        orbit = tuple((e[0], e[1], e[2], e[3], e[4]) for e in members_)
+    for _, members, length in found:
+        i, j, a, b, c = members[0]
+        orbit = tuple((e[0], e[1], e[2], e[3], e[4]) for e in members)
         hops.append(Hop((i, j), (a, b, c), length, orbit, network.add(orbit)))
     return HopSet(tuple(hops), cutoff_ang, network.dimension)
 

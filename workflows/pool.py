@@ -69,6 +69,8 @@ def map_processes(
     context = multiprocessing.get_context("spawn")
     reports = context.Queue()
     single_thread()
+    # Loading the libraries takes each of them seconds, in which nothing else is heard.
+    on_report(f"starting {processes} processes")
     with ProcessPoolExecutor(
         processes, mp_context=context, initializer=_start_worker, initargs=(reports,)
     ) as pool:

@@ -137,6 +137,8 @@ def atomate2_pipeline(model_file: Path) -> Callable[[Structure, Structure], Outc
         from atomate2.forcefields.jobs import ForceFieldRelaxMaker
         from atomate2.forcefields.neb import ForceFieldNebFromImagesMaker
 
+        # mace-torch unpickles its own files only with this, which our engine takes back
+        os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
         common: dict[str, Any] = {
             "force_field_name": "MACE-MP-0",
             "calculator_kwargs": {"model": str(model_file), "default_dtype": "float32"},

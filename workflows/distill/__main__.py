@@ -71,6 +71,7 @@ def validate(
     max_atoms: int = 60,
     hops: int = 20,
     hosts: Annotated[str, typer.Option(help="held-out, seen or all")] = "held-out",
+    max_force_calls: int = 600,
     minutes: float = 30,
 ) -> None:
     """Run bands of literature hops with a potential."""
@@ -83,7 +84,13 @@ def validate(
 
     held_out = {"held-out": True, "seen": False, "all": None}[hosts]
     records = islice(literature_hops(bands, max_atoms=max_atoms, held_out=held_out), hops)
-    run(records, get_potential(model), out, NebSettings(), minutes=minutes)
+    run(
+        records,
+        get_potential(model),
+        out,
+        NebSettings(max_force_calls=max_force_calls),
+        minutes=minutes,
+    )
 
 
 @app.command()

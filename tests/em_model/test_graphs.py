@@ -42,7 +42,9 @@ def test_bonds_are_the_nearest_of_all_images(seed):
     for row, wanted in enumerate(brute_force(lattice, cart, cart, SETTINGS.cutoff_ang)):
         # What ties with the first neighbour left out has no weight, whichever came first.
         horizon = wanted[SETTINGS.neighbours][0]
-        expected = {(round(d, 4), j) for d, j in wanted[: SETTINGS.neighbours] if d < horizon - 1e-6}
+        expected = {
+            (round(d, 4), j) for d, j in wanted[: SETTINGS.neighbours] if d < horizon - 1e-6
+        }
         kept = np.flatnonzero(graph.weight[row] > 1e-5)
         found = {
             (round(float(graph.distance[row, s]), 4), int(graph.neighbour[row, s])) for s in kept
@@ -97,9 +99,7 @@ def test_roles_are_the_same_from_both_ends(band):
     graph = band_graph(band, SETTINGS)
     back = band_graph(band.reversed(), SETTINGS)
     assert graph.role[:5].tolist() == [1, 2, 3, 2, 1] == back.role[:5].tolist()
-    np.testing.assert_allclose(
-        graph.distance[:5, :12][::-1], back.distance[:5, :12], atol=1e-5
-    )
+    np.testing.assert_allclose(graph.distance[:5, :12][::-1], back.distance[:5, :12], atol=1e-5)
 
 
 def test_a_band_needs_five_sites(band):

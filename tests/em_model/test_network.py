@@ -9,18 +9,21 @@ import torch
 from em_model.data import Band
 from em_model.features import FEATURE_NAMES, path_features
 from em_model.graphs import GraphSettings, band_graph, collate
-from em_model.network import BandNetwork, NetworkSettings
+from em_model.network import BandNetwork, Encoder, NetworkSettings
 from em_model.pretraining import masked_l1
+
+Networks = tuple[Encoder, BandNetwork]
 
 
 @pytest.fixture(scope="module")
-def network() -> BandNetwork:
+def network() -> Networks:
     torch.manual_seed(0)
-    settings = NetworkSettings(hidden=32, alignn_layers=2, gcn_layers=1, dropout=0.0)
-    return BandNetwork(settings, len(FEATURE_NAMES)).eval().double()
+    settings = NetworkSettings(hidden=32, alignn_layers=2, gcn_layers=0, band_layers=2)
+    read_out = BandNetwork(settings, len(FEATURE_NAMES))
+    return Encoder(settings).eval().double(), read_out.eval().double()
 
 
-def answer(network: BandNetwork, *bands: Band) -> np.ndarray:
+def answer(network: Networks, *bands: Band) -> np.ndarray:
     batch = collate([band_graph(b, GraphSettings()) for b in bands])
     batch = replace(
         batch,
@@ -29,9 +32,10 @@ def answer(network: BandNetwork, *bands: Band) -> np.ndarray:
             for k in ("distance", "valence", "weight", "direction", "angle_weight")
         },
     )
-    features = torch.from_numpy(np.array([path_features(b) for b in bands]))
+    # Of the size that standardised features have.
+    features = torch.from_numpy(0.1 * np.array([path_features(b) for b in bands]))
     with torch.inference_mode():
-        return network(batch, features)[:, 0].numpy()
+        return network[1](*network[0].trunk(batch), batch, features).numpy()
 
 
 def rotation(seed: int) -> np.ndarray:
@@ -108,7 +112,25 @@ def test_batched_is_one_by_one(network, many_bands):
 def test_the_path_matters(network, band):
     narrow = band.frac_coords.copy()
     narrow[1:4, 1] += 0.05
-    assert abs(answer(network, changed(band, frac_coords=narrow)) - answer(network, band)) > 1e-4
+    assert abs(answer(network, changed(band, frac_coords=narrow)) - answer(network, band)) > 2e-4
+
+
+def test_a_bond_at_the_edge_of_the_angles_does_not_jump(network, band):
+    # Move one atom across the horizon of the angle bonds in small steps.
+    graph = band_graph(band, GraphSettings())
+    target = int(graph.neighbour[2, GraphSettings().angle_bonds])
+    steps = np.linspace(-0.4, 0.4, 81)
+    cart = band.frac_coords @ band.lattice
+    index = band.host_sites[0] + target - 5
+    towards = (cart[index] - cart[2]) / np.linalg.norm(cart[index] - cart[2])
+    values = []
+    for step in steps:
+        moved = cart.copy()
+        moved[index] -= step * towards
+        frac = moved @ np.linalg.inv(band.lattice)
+        values.append(float(answer(network, changed(band, frac_coords=frac))[0]))
+    change = np.abs(np.diff(values))
+    assert change.max() < 10 * np.median(change) + 1e-3
 
 
 def test_masked_l1_looks_at_known_values_alone():

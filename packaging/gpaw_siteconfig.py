@@ -1,3 +1,5 @@
+"""How GPAW is built from PyPI."""
+
 # GPAW from PyPI with nothing but a C++ compiler: no libxc, no BLAS, no FFTW, no MPI.
 #
 #   GPAW_CONFIG=$PWD/packaging/gpaw_siteconfig.py \

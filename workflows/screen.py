@@ -53,7 +53,7 @@ class ScreenMaker(Maker):
         common = {"spec": self.spec, "store_uri": self.store_uri}
         found = find_candidates(**common)
         scored = score_all(batches=found.output["batches"], **common)
-        jobs: list[Job] = [found, scored]
+        jobs: list[Flow | Job] = [found, scored]
         for level, section in NEB_STAGES.items():
             if self.spec.get(section):
                 climbed = climb(level=level, after=jobs[-1].output, **common)
@@ -70,7 +70,7 @@ def score_all(batches: list[list[str]], spec: dict[str, Any], store_uri: str) ->
     ``batches`` holds the first and last candidate id of each.
     """
     common = {"spec": spec, "store_uri": store_uri}
-    jobs: list[Job] = []
+    jobs: list[Flow | Job] = []
     for first, last in batches:
         enumerated = enumerate_hops(first=first, last=last, **common)
         jobs += [enumerated, score(first=first, last=last, after=enumerated.output, **common)]
@@ -84,7 +84,7 @@ def climb(level: Level, spec: dict[str, Any], store_uri: str, after: Any = None)
     screen = ScreenSpec.model_validate(spec)
     chosen = select(screen, store_uri, level)
     if level == "dft":
-        jobs = [dft_neb(hop_id=hop_id, **common) for hop_id in chosen.hop_ids]
+        jobs: list[Flow | Job] = [dft_neb(hop_id=hop_id, **common) for hop_id in chosen.hop_ids]
     else:
         size = screen.mace_neb.batch if screen.mace_neb else 1
         batches = [chosen.hop_ids[i : i + size] for i in range(0, len(chosen.hop_ids), size)]
@@ -94,5 +94,5 @@ def climb(level: Level, spec: dict[str, Any], store_uri: str, after: Any = None)
     return _replace_by(jobs, outputs_of=jobs)
 
 
-def _replace_by(jobs: list[Job], outputs_of: list[Job]) -> Response:
+def _replace_by(jobs: list[Flow | Job], outputs_of: list[Flow | Job]) -> Response:
     return Response(replace=Flow(jobs, output=[one.output for one in outputs_of]))

@@ -123,12 +123,12 @@ def test_bad_input_is_one_line_and_exit_code_2(jf, tmp_path):
 def test_same_ranking_as_a_local_run(jf, tmp_path):
     spec = tmp_path / "screen.yaml"
     spec.write_text(yaml.safe_dump(SPEC))
-    dry = jf("flow", "submit", str(spec), "--dry-run")
+    dry = jf("flow", "submit", str(spec), "--worker", "here", "--dry-run")
     assert dry.returncode == 0, dry.stdout + dry.stderr
     assert "nothing was submitted" in dry.stdout
     assert not (tmp_path / "screen.store").exists()
 
-    done = jf("flow", "submit", str(spec))
+    done = jf("flow", "submit", str(spec), "--worker", "here")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "hopscreen status --store" in done.stdout
     code = (

@@ -12,6 +12,8 @@ def test_every_item_comes_back_with_its_result_and_its_reports(processes):
     heard = []
     results = dict(map_processes(square, [1, 2, 3], processes=processes, on_report=heard.append))
     assert results == {1: 1, 2: 4, 3: 9}
+    if processes > 1:
+        assert heard.pop(0) == "starting 2 processes"
     assert sorted(text.split(" in ")[0] for text in heard) == ["at 1", "at 2", "at 3"]
     elsewhere = {int(text.split(" in ")[1]) for text in heard} - {os.getpid()}
     assert bool(elsewhere) == (processes > 1)

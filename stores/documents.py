@@ -80,6 +80,10 @@ class CandidateDoc(Document):
     structure: dict[str, Any] | None = None
     structure_hash: str | None = None
     num_sites: int | None = None
+    inserted: dict[str, Any] | None = Field(
+        default=None,
+        description="where the ion's sites come from, if the host held none; its hops are dilute",
+    )
     energy_above_hull_ev: float | None = Field(default=None, description="eV/atom")
     band_gap_ev: float | None = None
     reference: str | None = None

@@ -21,11 +21,13 @@ class Duplicates:
     """
 
     def __init__(self) -> None:
-        self._by_hash: dict[str, str] = {}
-        self._like: dict[tuple[str, int], list[tuple[str, _Packed]]] = {}
+        self._by_hash: dict[tuple[str, bool], str] = {}
+        self._like: dict[_Kind, list[tuple[str, _Packed]]] = {}
         self._matcher = StructureMatcher(primitive_cell=False, attempt_supercell=False)
 
-    def add(self, material_id: str, host: Structure, host_hash: str) -> None:
+    def add(
+        self, material_id: str, host: Structure, host_hash: str, inserted: bool = False
+    ) -> None:
         """Remember a host.
 
         Parameters
@@ -36,30 +38,36 @@ class Duplicates:
             Ordered primitive cell, of :func:`workflows.hosts.prepare_host`.
         host_hash
             Of :func:`workflows.hosts.structure_hash`.
+        inserted
+            Its ions are inserted ones: it is a charged host, and not its discharged twin.
 
         Raises
         ------
         Refused
             It is the same crystal as one seen before, which the reason names.
         """
-        same = self._by_hash.get(host_hash) or self._match(host)
+        same = self._by_hash.get((host_hash, inserted)) or self._match(host, inserted)
         if same is not None:
             raise Refused("duplicates", f"is the same crystal as {same}")
-        self.remember(material_id, host, host_hash)
+        self.remember(material_id, host, host_hash, inserted)
 
-    def remember(self, material_id: str, host: Structure, host_hash: str) -> None:
+    def remember(
+        self, material_id: str, host: Structure, host_hash: str, inserted: bool = False
+    ) -> None:
         """Remember a host that is known to be no duplicate."""
-        self._by_hash[host_hash] = material_id
-        self._like.setdefault(_kind(host), []).append((material_id, _pack(host)))
+        self._by_hash[host_hash, inserted] = material_id
+        self._like.setdefault(_kind(host, inserted), []).append((material_id, _pack(host)))
 
-    def _match(self, host: Structure) -> str | None:
-        for other_id, packed in self._like.get(_kind(host), ()):
+    def _match(self, host: Structure, inserted: bool) -> str | None:
+        for other_id, packed in self._like.get(_kind(host, inserted), ()):
             other = _unpack(packed)
             near = abs(other.volume / host.volume - 1) < DUPLICATE_VOLUME
             if near and self._matcher.fit(host, other):
                 return other_id
         return None
 
+
+_Kind = tuple[str, int, bool]
 
 _Packed = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Lattice, atomic numbers, coordinates: a fiftieth of the memory of a Structure."""
@@ -78,5 +86,5 @@ def _unpack(packed: _Packed) -> Structure:
     return Structure(lattice, [Element.from_Z(int(z)) for z in numbers], coords)
 
 
-def _kind(host: Structure) -> tuple[str, int]:
-    return host.composition.reduced_formula, len(host)
+def _kind(host: Structure, inserted: bool) -> _Kind:
+    return host.composition.reduced_formula, len(host), inserted

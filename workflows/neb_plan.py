@@ -9,7 +9,7 @@ from pymatgen.core import Structure
 
 from stores.documents import Interval, Level
 from stores.hashing import content_hash
-from workflows.bands import SupercellRecipe, supercell_size
+from workflows.bands import Mode, SupercellRecipe, supercell_size
 from workflows.dft import dft_preset
 from workflows.engines import Engine, get_engine
 from workflows.hops import Hop
@@ -72,7 +72,7 @@ class NebPlan:
         """Return the id of a hop's estimate by this plan."""
         return content_hash([hop_id, self.level, self.settings])
 
-    def fits(self, host: Structure, hop: Hop, mode: str) -> bool:
+    def fits(self, host: Structure, hop: Hop, mode: Mode) -> bool:
         """Say whether the engine knows the elements and can afford the hop's supercell."""
         known = self.engine.elements
         if known is not None and not host.chemical_system_set <= set(known):
@@ -87,8 +87,10 @@ class NebPlan:
         return interval_90(self.level, self.engine.identity(), barrier_ev)
 
 
-def neb_plan(screen: ScreenSpec, level: Level) -> NebPlan:
+def neb_plan(screen: ScreenSpec, level: Level, mode: Mode | None = None) -> NebPlan:
     """Return the plan of a screen's ``mlip`` or ``dft`` stage.
+
+    ``mode`` is that of the hop, where it may differ from the screen's.
 
     Raises
     ------
@@ -117,7 +119,7 @@ def neb_plan(screen: ScreenSpec, level: Level) -> NebPlan:
             level="dft",
             title="DFT-NEB",
             top=screen.dft_neb.top,
-            engine=preset.make_engine(screen.working_ion, screen.hops.mode),
+            engine=preset.make_engine(screen.working_ion, mode or screen.hops.mode),
             neb=preset.neb,
             recipe=preset.recipe,
             label=preset.label,

@@ -19,6 +19,7 @@ from stores.documents import Level
 from stores.errors import BadInput
 from stores.hashing import content_hash
 from workflows.filters import FilterOptions
+from workflows.insertion import InsertionOptions
 from workflows.sources import CandidateOptions
 
 NEB_STAGES: dict[Level, str] = {"mlip": "mace_neb", "dft": "dft_neb"}
@@ -34,7 +35,7 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=False)
 
 
-def _quantity(default: float, unit: str, description: str, **bounds: float) -> Any:
+def _quantity(default: float, unit: str, description: str, **bounds: Any) -> Any:
     """Describe a number with its unit, which error messages repeat."""
     return Field(
         default, description=f"{description} ({unit})", json_schema_extra={"unit": unit}, **bounds
@@ -112,6 +113,9 @@ class ScreenSpec(Options):
     working_ion: str
     candidates: CandidateOptions
     filters: FilterOptions = Field(default_factory=FilterOptions)
+    insertion: InsertionOptions | None = Field(
+        None, description="left out: hosts without the working ion are refused"
+    )
     hops: HopOptions = Field(default_factory=HopOptions)
     score: ScoreOptions = Field(default_factory=ScoreOptions)
     mace_neb: MaceNebOptions | None = Field(None, description="left out: no such stage")
@@ -135,6 +139,8 @@ class ScreenSpec(Options):
     def screen_id(self) -> str:
         """Name the set of candidates: two specs that differ only in later stages share it."""
         asked = self.model_dump(mode="json", include={"working_ion", "candidates", "filters"})
+        if self.insertion:
+            asked["insertion"] = self.insertion.model_dump(mode="json")
         return f"{self.name}-{content_hash(asked)[:8]}"
 
 
@@ -144,7 +150,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if isinstance(key, Hashable) and key in seen:
                 raise yaml.MarkedYAMLError(
                     problem=f"key '{key}' is given twice", problem_mark=key_node.start_mark

@@ -17,6 +17,7 @@ from workflows.batches import batched
 from workflows.duplicates import Duplicates
 from workflows.filters import Refused, apply_filters
 from workflows.hosts import Unfit, prepare_host, structure_hash
+from workflows.insertion import Filled, Twins, fill_given, is_empty
 from workflows.progress import Progress
 from workflows.provenance import provenance
 from workflows.sources import CandidateRecord
@@ -51,15 +52,19 @@ def find_candidates(spec: dict[str, Any], store_uri: str) -> dict[str, Any]:
     screen = ScreenSpec.model_validate(spec)
     with open_store(store_uri) as store:
         suffix = f":{screen.working_ion}"
-        judged = {
+        judged: dict[str, Any] = {
             "source": screen.candidates.source,
             "working_ion": screen.working_ion,
             "filter_settings": filter_settings(screen),
         }
+        if screen.insertion:
+            # A twin may have come since.
+            judged["rejected_by"] = {"$ne": "insertion"}
         known = {key.removesuffix(suffix) for key in store.ids(CandidateDoc, judged)}
         kept = store.find(CandidateDoc, {"screens": screen.screen_id, "status": "ok"})
         with Progress("candidates").track(total=None, what="hosts") as step:
-            for page in batched(candidate_docs(screen, known, kept), PAGE):
+            twins = store.find(CandidateDoc, twins_of(screen))
+            for page in batched(candidate_docs(screen, known, kept, twins), PAGE):
                 store.put(doc for _, doc in page if doc)
                 known_here = [r.material_id + suffix for r, doc in page if doc is None]
                 store.tag_screen(screen.screen_id, known_here)
@@ -86,6 +91,7 @@ def candidate_docs(
     screen: ScreenSpec,
     known: Container[str] = frozenset(),
     kept: Iterable[CandidateDoc] = (),
+    twins: Iterable[CandidateDoc] = (),
 ) -> Iterator[tuple[CandidateRecord, CandidateDoc | None]]:
     """Yield each record of the source with its document, None where it is known already.
 
@@ -97,9 +103,17 @@ def candidate_docs(
         Material ids that these filters have judged before.
     kept
         Those of them that passed: later duplicates of them are refused.
+    twins
+        Hosts with the working ion, for those without it; read after all records, and only if
+        there are such.
     """
     origin = provenance()
     seen: Duplicates | None = None
+    # Hosts without the ion wait for the others, among which their twins are.
+    empty: list[CandidateRecord] = []
+    sought: Twins | None = None
+    if screen.insertion and screen.insertion.twins:
+        sought = Twins(screen.working_ion)
     for record in screen.candidates.records(screen.working_ion, known):
         if record.known:
             yield record, None
@@ -109,13 +123,33 @@ def candidate_docs(
             seen = Duplicates()
             for doc in kept:
                 if doc.material_id in known:
-                    seen.remember(doc.material_id, _host(doc), doc.structure_hash or "")
-        yield record, candidate_doc(record, screen, origin, seen)
+                    digest = doc.structure_hash or ""
+                    seen.remember(doc.material_id, _host(doc), digest, doc.inserted is not None)
+        if screen.insertion and is_empty(record.structure, screen.working_ion):
+            empty.append(record)
+            continue
+        doc = candidate_doc(record, screen, origin, seen)
+        if doc.status == "ok" and sought is not None:
+            sought.remember(doc.material_id, doc.structure or {}, doc.formula)
+        yield record, doc
+    if sought is not None and empty:
+        for doc in twins:
+            sought.remember(doc.material_id, doc.structure or {}, doc.formula)
+    for record in empty:
+        yield record, candidate_doc(record, screen, origin, seen, sought)
+
+
+def twins_of(screen: ScreenSpec) -> dict[str, Any]:
+    """Return the criteria of the store's hosts that may be twins."""
+    return {"working_ion": screen.working_ion, "status": "ok", "inserted": None}
 
 
 def filter_settings(screen: ScreenSpec) -> str:
     """Hash what decides a verdict: with other filters, a candidate is judged anew."""
-    return content_hash([screen.filters.model_dump(mode="json"), FILTER_VERSION])
+    decides: list[Any] = [screen.filters.model_dump(mode="json"), FILTER_VERSION]
+    if screen.insertion:
+        decides.append(screen.insertion.model_dump(mode="json"))
+    return content_hash(decides)
 
 
 def candidate_doc(
@@ -123,10 +157,12 @@ def candidate_doc(
     screen: ScreenSpec,
     origin: Provenance,
     seen: Duplicates | None = None,
+    twins: Twins | None = None,
 ) -> CandidateDoc:
     """Filter and prepare one record; a refusal or an error is a document too.
 
-    ``seen`` remembers the hosts before it; None lets duplicates pass.
+    ``seen`` remembers the hosts before it; None lets duplicates pass. ``twins`` are asked for
+    the sites of a host that lacks the working ion.
     """
     doc = CandidateDoc(
         candidate_id=f"{record.material_id}:{screen.working_ion}",
@@ -146,11 +182,15 @@ def candidate_doc(
     if record.structure is None:
         return doc.model_copy(update={"status": "failed"})
     try:
-        passed = apply_filters(record.structure, screen.working_ion, screen.filters)
+        structure, inserted = record.structure, None
+        if screen.insertion and is_empty(structure, screen.working_ion):
+            filled = _fill(record, structure, screen, twins)
+            structure, inserted = filled.structure, filled.origin
+        passed = apply_filters(structure, screen.working_ion, screen.filters)
         host = prepare_host(passed, screen.working_ion)
         digest = structure_hash(host)
         if seen:
-            seen.add(record.material_id, host, digest)
+            seen.add(record.material_id, host, digest, inserted is not None)
     except Refused as refused:
         return _rejected(doc, refused.rejected_by, refused.reason)
     except Unfit as unfit:
@@ -158,6 +198,7 @@ def candidate_doc(
     return doc.model_copy(
         update={
             "structure": host.as_dict(),
+            "inserted": inserted,
             "structure_hash": digest,
             "num_sites": len(host),
         }
@@ -173,6 +214,19 @@ def nothing_left(refused: Counter[str], last: CandidateDoc | None = None) -> Bad
         + (f" (refused: {reasons}{example})" if reasons else "; none has this working ion")
         + "; widen candidates or filters"
     )
+
+
+def _fill(
+    record: CandidateRecord, empty: Structure, screen: ScreenSpec, twins: Twins | None
+) -> Filled:
+    """Fill a host that lacks the ion: at the sites given for it, else at those of a twin."""
+    given = screen.insertion.sites if screen.insertion else {}
+    for name in (record.material_id, record.reference):
+        if name in given:
+            return fill_given(empty, screen.working_ion, given[name])
+    if twins is None:
+        raise Refused("insertion", f"has no {screen.working_ion}, and no insertion.sites")
+    return twins.fill(empty)
 
 
 def _host(doc: CandidateDoc) -> Structure:

@@ -11,6 +11,7 @@ from pymatgen.core import Structure
 from stores.documents import CandidateDoc, Failure, HopDoc, Provenance
 from stores.hashing import content_hash
 from stores.screen_store import open_store
+from workflows.bands import Mode
 from workflows.batches import batched
 from workflows.hops import RECIPE_VERSION, distinct_hops, to_doc
 from workflows.pool import Report, available_processes, map_processes
@@ -27,6 +28,11 @@ def hops_settings(options: HopOptions) -> str:
     return content_hash(
         [options.dimension, round(options.max_length, 6), options.mode, RECIPE_VERSION]
     )
+
+
+def mode_of(candidate: CandidateDoc, options: HopOptions) -> Mode:
+    """Return the mode of a candidate's hops: inserted ions are alone in their host."""
+    return "dilute" if candidate.inserted else options.mode
 
 
 @job
@@ -87,9 +93,8 @@ def enumerate_chunk(chunk: HostChunk, report: Report) -> tuple[int, int]:
                     "error": Failure(kind=type(error).__name__, message=message),
                 }
             else:
-                docs += [
-                    to_doc(hop, candidate, chunk.options.mode, chunk.origin) for hop in found.hops
-                ]
+                mode = mode_of(candidate, chunk.options)
+                docs += [to_doc(hop, candidate, mode, chunk.origin) for hop in found.hops]
                 done |= {"hops_status": "done", "dimension": found.dimension}
             judged.append(candidate.model_copy(update=done))
         # Hops first: a host that is marked done has them all.

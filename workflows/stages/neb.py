@@ -17,7 +17,7 @@ from ase import Atoms
 from jobflow import job
 from pymatgen.core import Structure
 
-from stores.documents import BarrierDoc, CandidateDoc, Failure, HopDoc
+from stores.documents import BarrierDoc, CandidateDoc, Failure, HopDoc, Level
 from stores.errors import BadInput
 from stores.screen_store import open_store
 from workflows.bands import build_endpoints
@@ -49,19 +49,24 @@ class HopTask:
 
     spec: dict[str, Any]
     store_uri: str
-    level: str
+    level: Level
     hop_id: str
     job_uuid: str | None
 
 
 def _run_hops(
-    spec: dict[str, Any], store_uri: str, level: str, hop_ids: Sequence[str]
+    spec: dict[str, Any], store_uri: str, level: Level, hop_ids: Sequence[str]
 ) -> dict[str, int]:
     screen = ScreenSpec.model_validate(spec)
     plan = neb_plan(screen, level)
     progress = Progress(plan.stage)
     with open_store(store_uri) as store:
         ids = {plan.barrier_id(hop_id): hop_id for hop_id in hop_ids}
+        if screen.insertion:
+            dilute = neb_plan(screen, level, "dilute")
+            among = {"hop_id": {"$in": list(hop_ids)}, "mode": "dilute"}
+            alone = set(store.ids(HopDoc, among))
+            ids = {(dilute if h in alone else plan).barrier_id(h): h for h in hop_ids}
         there = set(store.ids(BarrierDoc, {"barrier_id": {"$in": sorted(ids)}}))
     uuid = current_job_uuid()
     tasks = [
@@ -89,9 +94,9 @@ def run_hop(task: HopTask, report: Report) -> str:
         failed document instead.
     """
     screen = ScreenSpec.model_validate(task.spec)
-    plan = neb_plan(screen, task.level)
     with open_store(task.store_uri) as store:
         hop = next(store.find(HopDoc, {"hop_id": task.hop_id}))
+        plan = neb_plan(screen, task.level, hop.mode)
         candidate = next(store.find(CandidateDoc, {"candidate_id": hop.candidate_id}))
         name = f"{candidate.formula} {hop.length_ang:.2f} Å"
         folder = Path.cwd() / f"{plan.level}_{hop.hop_id}"

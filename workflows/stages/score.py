@@ -21,7 +21,7 @@ from stores.documents import (
 )
 from stores.hashing import content_hash
 from stores.screen_store import ScreenStore, open_store
-from workflows.bands import build_band
+from workflows.bands import Mode, build_band
 from workflows.batches import batched
 from workflows.hops import Hop
 from workflows.neb_plan import hop_recipe
@@ -34,12 +34,12 @@ CHUNK = 16
 """Hops handed to a process at once: seconds of work, so that progress is seen."""
 
 
-def score_settings(options: HopOptions, model: BandModel) -> dict[str, Any]:
-    """Return what decides a score, besides the hop."""
+def score_settings(options: HopOptions, model: BandModel, mode: Mode) -> dict[str, Any]:
+    """Return what decides a score, besides the hop, for a hop of ``mode``."""
     return {
         "model": model.name,
         "model_sha256": model.sha256,
-        "mode": options.mode,
+        "mode": mode,
         "min_supercell_ang": options.min_supercell,
         "max_atoms": options.max_atoms,
     }
@@ -61,10 +61,10 @@ def score(
     screen = ScreenSpec.model_validate(spec)
     progress = Progress("score")
     progress.say(f"loading band model '{screen.score.model}'")
-    settings = score_settings(screen.hops, _model(screen.score.model))
+    model = _model(screen.score.model)
     done = failed = 0
     with open_store(store_uri) as store:
-        todo = _waiting(store, screen, settings, first, last)
+        todo = _waiting(store, screen, model, first, last)
         chunks = [
             Chunk(store_uri, screen.score.model, screen.hops, part, current_job_uuid())
             for part in batched(todo, min(CHUNK, screen.score.batch_size))
@@ -92,7 +92,6 @@ class Chunk:
 def score_chunk(chunk: Chunk, report: Report) -> tuple[int, int]:
     """Score a chunk and keep its documents; return how many are done and failed."""
     model = _model(chunk.model)
-    settings = score_settings(chunk.options, model)
     recipe = hop_recipe(chunk.options)
     with open_store(chunk.store_uri) as store:
         hops = list(store.find(HopDoc, {"hop_id": {"$in": list(chunk.hop_ids)}}))
@@ -118,7 +117,7 @@ def score_chunk(chunk: Chunk, report: Report) -> tuple[int, int]:
         store.put(
             _document(
                 doc,
-                settings,
+                score_settings(chunk.options, model, doc.mode),
                 origin,
                 predictions.get(doc.hop_id),
                 failures.get(doc.hop_id),
@@ -156,19 +155,26 @@ def _document(
 
 
 def _waiting(
-    store: ScreenStore, screen: ScreenSpec, settings: dict[str, Any], first: str, last: str
+    store: ScreenStore, screen: ScreenSpec, model: BandModel, first: str, last: str
 ) -> list[str]:
     """Return the hops of the batch that have no score with these settings, sorted."""
-    candidates = store.ids(
-        CandidateDoc,
-        {
-            "screens": screen.screen_id,
-            "status": "ok",
-            "candidate_id": {"$gte": first, "$lte": last},
-        },
-    )
-    hop_ids = store.ids(HopDoc, {"candidate_id": {"$in": candidates}, "mode": screen.hops.mode})
-    wanted = {barrier_id(hop_id, "band", settings): hop_id for hop_id in hop_ids}
+    batch = {
+        "screens": screen.screen_id,
+        "status": "ok",
+        "candidate_id": {"$gte": first, "$lte": last},
+    }
+    by_mode: list[tuple[Mode, dict[str, Any]]] = [(screen.hops.mode, batch)]
+    if screen.insertion:
+        by_mode = [
+            (screen.hops.mode, {**batch, "inserted": None}),
+            ("dilute", {**batch, "inserted": {"$ne": None}}),
+        ]
+    wanted: dict[str, str] = {}
+    for mode, criteria in by_mode:
+        candidates = store.ids(CandidateDoc, criteria)
+        settings = score_settings(screen.hops, model, mode)
+        for hop_id in store.ids(HopDoc, {"candidate_id": {"$in": candidates}, "mode": mode}):
+            wanted[barrier_id(hop_id, "band", settings)] = hop_id
     there = set(store.ids(BarrierDoc, {"barrier_id": {"$in": sorted(wanted)}}))
     return sorted(hop_id for key, hop_id in wanted.items() if key not in there)
 

@@ -14,6 +14,7 @@ from workflows.neb_plan import NebPlan, neb_plan
 from workflows.progress import Progress
 from workflows.select import KnownHop, Selection, select_hops
 from workflows.spec import ScreenSpec
+from workflows.stages.hops import mode_of
 
 
 def select(screen: ScreenSpec, store_uri: str, level: Level) -> Selection:
@@ -23,6 +24,8 @@ def select(screen: ScreenSpec, store_uri: str, level: Level) -> Selection:
     whether or not some of them are done already.
     """
     plan = neb_plan(screen, level)
+    # Hops of inserted ions are dilute, whatever the others are: DFT charges them otherwise.
+    dilute = neb_plan(screen, level, "dilute") if screen.insertion else plan
     progress = Progress("select")
     with open_store(store_uri) as store:
         ids = store.ids(CandidateDoc, {"screens": screen.screen_id, "status": "ok"})
@@ -31,7 +34,7 @@ def select(screen: ScreenSpec, store_uri: str, level: Level) -> Selection:
             def materials() -> Iterator[list[KnownHop]]:
                 for batch in load_materials(store, ids):
                     for data in batch:
-                        yield known_hops(data, screen, plan)
+                        yield known_hops(data, screen, dilute if data.candidate.inserted else plan)
                         step()
 
             def fits(hop_id: str) -> bool:
@@ -60,7 +63,7 @@ def known_hops(data: MaterialData, screen: ScreenSpec, plan: NebPlan) -> list[Kn
     known = []
     for hop in data.hops:
         estimate = best.get(hop.hop_id)
-        if hop.mode != screen.hops.mode or estimate is None:
+        if hop.mode != mode_of(data.candidate, screen.hops) or estimate is None:
             continue
         # best_estimates refuses an estimate without value or interval.
         assert estimate.barrier_ev is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +23,7 @@ from em_model.finetuning import (
     States,
     finetune_member,
     load_trunk,
+    pooled_states,
     training_states,
 )
 from em_model.predictor import BandModel, Domain, shipped_folder
@@ -33,9 +34,9 @@ from em_model.trees import TreeSettings
 
 @dataclass(frozen=True)
 class ModelRecipe(FinetuneRecipe):
-    """A fine-tuning recipe and the forest's; ``networks`` False leaves the networks out."""
+    """A fine-tuning recipe and the forest's; ``networks`` True adds fine-tuned read-outs."""
 
-    networks: bool = True
+    networks: bool = False
     forest: TreeSettings = field(default_factory=TreeSettings)
 
 
@@ -84,39 +85,45 @@ def build_model(
     paths = np.array([path_features(b) for b in bands])
     true_roots = np.sqrt(np.maximum(barriers, 0.0))
     roots, spread = np.full((len(bands), len(KINDS)), np.nan), np.empty(len(bands))
-    tabulars, members = [], []
-    for k in range(recipe.folds):
+    trunk, pools, copies = None, None, []
+    if encoder is not None:
+        count = recipe.copies if recipe.networks else 1
+        if log:
+            log(f"running {count} x {len(bands)} bands through the pre-trained trunk")
+        trunk = load_trunk(encoder, recipe.network, pick_device(device))
+        copies = training_states(bands, replace(recipe, copies=count), trunk)
+        pools = pooled_states(copies[0][0])
+    elif recipe.networks:
+        raise BadInput("encoder: missing; networks need one of `em pretrain` (--encoder)")
+    tabulars = []
+    for k in range(recipe.folds + 1):
+        # Fold numbers end below recipe.folds: the last one learns from all bands.
         seen, unseen = np.flatnonzero(folds != k).tolist(), np.flatnonzero(folds == k).tolist()
+        if log:
+            log(f"forest and Gaussian process {k + 1} of {recipe.folds + 1}")
         tabular = Tabular.fit(
             [bands[i] for i in seen],
             paths[seen],
+            None if pools is None else pools[seen],
             true_roots[seen],
             recipe.forest,
             recipe.seed * 1000 + k,
         )
         tabulars.append(tabular)
-        held_out = [bands[i] for i in unseen]
-        roots[unseen, 1], spread[unseen], roots[unseen, 2] = tabular.roots(held_out, paths[unseen])
-    trunk, whole = None, None
-    if recipe.networks:
-        if encoder is None:
-            raise BadInput("encoder: missing; networks need one of `em pretrain` (--encoder)")
-        if log:
-            log(f"running {recipe.copies} x {len(bands)} bands through the pre-trained trunk")
-        trunk = load_trunk(encoder, recipe.network, pick_device(device))
-        copies = training_states(bands, recipe, trunk)
-        for k in range(recipe.folds + 1):
-            # Fold numbers end below recipe.folds: the last member learns from all bands.
-            seen, unseen = np.flatnonzero(folds != k).tolist(), np.flatnonzero(folds == k).tolist()
-            part = [([s[i] for i in seen], f[seen]) for s, f in copies]
-            member = _member(
-                k, [bands[i] for i in seen], part, recipe, folder / "work", encoder, device, log
+        if unseen:
+            roots[unseen, 1], spread[unseen], roots[unseen, 2] = tabular.roots(
+                [bands[i] for i in unseen], paths[unseen], None if pools is None else pools[unseen]
             )
-            if k == recipe.folds:
-                whole = member
-            else:
-                roots[unseen, 0] = member.roots([copies[0][0][i] for i in unseen], paths[unseen])
-                members.append(member)
+    members: list[Member] = []
+    for k in range(recipe.folds + 1 if recipe.networks and encoder else 0):
+        seen, unseen = np.flatnonzero(folds != k).tolist(), np.flatnonzero(folds == k).tolist()
+        part = [([s[i] for i in seen], f[seen]) for s, f in copies]
+        member = _member(
+            k, [bands[i] for i in seen], part, recipe, folder / "work", encoder, device, log
+        )
+        if unseen:
+            roots[unseen, 0] = member.roots([copies[0][0][i] for i in unseen], paths[unseen])
+        members.append(member)
     evidence = Evidence(roots, spread, tuple(b.working_ion for b in bands))
     model = BandModel(
         name=name,
@@ -131,19 +138,18 @@ def build_model(
             "cross_validation": cross_validation(evidence, barriers, folds),
         },
         trunk=trunk,
-        members=tuple(members),
-        whole=whole,
-        tabular=Tabular.fit(
-            bands, paths, true_roots, recipe.forest, recipe.seed * 1000 + recipe.folds
-        ),
-        fold_tabulars=tuple(tabulars),
+        members=tuple(members[: recipe.folds]),
+        whole=members[-1] if members else None,
+        tabular=tabulars[-1],
+        fold_tabulars=tuple(tabulars[:-1]),
         calibration=Calibration.fit(evidence, barriers),
         domain=Domain.fit(bands, paths),
         graph=recipe.graph,
     )
     model.save(folder)
-    (folder / "card.md").write_text(card_text(model), encoding="utf-8")
-    return BandModel.load(folder, device)
+    saved = BandModel.load(folder, device)
+    (folder / "card.md").write_text(card_text(saved), encoding="utf-8")
+    return saved
 
 
 def _member(
@@ -152,12 +158,12 @@ def _member(
     copies: Sequence[tuple[Sequence[States], np.ndarray]],
     recipe: ModelRecipe,
     work: Path,
-    encoder: Path,
+    encoder: Path | None,
     device: str,
     log: Log | None,
 ) -> Member:
     done = work / f"member{k}.safetensors"
-    if not done.exists():
+    if not done.exists() and encoder is not None:
         member = finetune_member(
             bands,
             copies,
@@ -247,7 +253,14 @@ def card_text(model: BandModel) -> str:
     coverage = ", ".join(
         f"{ion} {100 * c['coverage']:.1f} % of {c['n']}" for ion, c in cv["coverage_by_ion"].items()
     )
-    networks = len(model.members) + (model.whole is not None)
+    made_of = "extremely randomised trees and a Gaussian process on features of the path"
+    if model.trunk is not None:
+        made_of += (
+            ";\n  the process also sees the states that an edge-gated graph network, pre-trained on"
+            "\n  bulk crystals, gives to the path's sites, their surroundings and bonds"
+        )
+    if model.members:
+        made_of += f";\n  {len(model.members) + 1} fine-tuned read-outs of that network"
     shares = ", ".join(
         f"{kind} {share:.2f}" for kind, share in zip(KINDS, model.calibration.shares, strict=True)
     )
@@ -260,11 +273,9 @@ unrelaxed band: the host and five sites of the ion on the straight line between 
 
 - **Learned from** {data["bands"]} literature barriers in {data["hosts"]} hosts
   ({data.get("source", "see the recipe")}).
-- **Made of** {networks} edge-gated graph networks (one for each host-grouped fold, one on
-  all bands) on one pre-trained trunk and,
-  on physical features of the path, extremely randomised trees and a Gaussian process; they are
+- **Made of** {made_of};
   mixed on √barrier with shares {shares}.
-- **Weights** SHA-256 `{model.card.get("sha256", model.sha256) or "see card.json"}`.
+- **Weights** SHA-256 `{model.sha256}`.
 
 ## Cross-validated by host ({model.card["recipe"]["folds"]} folds)
 

@@ -170,6 +170,35 @@ def trunk_states(trunk: Encoder, graphs: Sequence[Graph]) -> list[States]:
     return [s for s in out if s is not None]
 
 
+def pooled_states(states: Sequence[States]) -> np.ndarray:
+    """What the trunk says of each path's ends, middle and inner sites.
+
+    Of each of them: the states of the site, of its surroundings and of its bonds, the latter two
+    weighted means. The same from both ends.
+
+    Returns
+    -------
+    np.ndarray
+        Shape (n, 9·hidden).
+    """
+    rows = []
+    for state in states:
+        weight = torch.from_numpy(state.graph.weight[:5, :, None]).to(state.atoms)
+        total = weight.sum(1) + 1e-3
+        near = state.atoms[torch.from_numpy(state.graph.neighbour[:5]).to(weight.device)]
+        sites = torch.stack(
+            [
+                state.atoms[:5],
+                (near * weight).sum(1) / total,
+                (state.bonds[:5] * weight).sum(1) / total,
+            ],
+            dim=1,
+        )
+        ends, inner = 0.5 * (sites[0] + sites[4]), sites[1:4].mean(0)
+        rows.append(torch.cat([ends, sites[2], inner]).flatten().cpu().numpy())
+    return np.array(rows, dtype=float)
+
+
 def lay(states: Sequence[States], device: torch.device) -> tuple[Tensor, Tensor, Batch]:
     """States of several bands end to end."""
     batch = collate([s.graph for s in states]).to(device)

@@ -8,7 +8,7 @@ of the time. LayerNorm replaces BatchNorm, so one band is predicted as many.
 
 The layers with angles, the dear ones, are pre-trained on bulk crystals and stay as they are:
 with a few hundred barriers, more freedom made the error on unseen hosts larger. So one pass
-through this trunk serves every member of an ensemble of light read-outs.
+through this trunk serves every member of an ensemble.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from em_model.data import Band
 from em_model.elements import numbers_of
 from em_model.errors import BadInput
 from em_model.features import path_features
-from em_model.finetuning import Member, ensemble_roots, trunk_from, trunk_states
+from em_model.finetuning import Member, ensemble_roots, pooled_states, trunk_from, trunk_states
 from em_model.graphs import GraphSettings, band_graph
 from em_model.network import Encoder, NetworkSettings
 from em_model.tabular import Tabular
@@ -86,7 +86,8 @@ class BandModel:
     """Networks, forest and kernel with their calibration.
 
     ``members`` and ``fold_tabulars`` belong to the host-grouped folds in order; ``whole`` and
-    ``tabular`` have seen all bands. All networks read the states of one ``trunk``.
+    ``tabular`` have seen all bands. The kernel and all networks read the states of one
+    pre-trained ``trunk``.
     ``card`` is the model card's content, ``sha256`` that of the weights file.
     """
 
@@ -143,7 +144,7 @@ class BandModel:
                 name=str(card["name"]),
                 sha256=digest,
                 card=card,
-                trunk=trunk_from(parts["trunk"], network, chosen) if card["members"] else None,
+                trunk=trunk_from(parts["trunk"], network, chosen) if "trunk" in parts else None,
                 members=tuple(
                     Member.from_tensors(parts[f"member{k}"], network, chosen)
                     for k in range(int(card["members"]))
@@ -177,8 +178,9 @@ class BandModel:
             for k, member in enumerate(self.members)
             for name, value in member.tensors().items()
         }
-        if self.trunk is not None and self.whole is not None:
+        if self.trunk is not None:
             tensors |= {f"trunk/{k}": v.half() for k, v in self.trunk.state_dict().items()}
+        if self.whole is not None:
             tensors |= {f"whole/{k}": v for k, v in self.whole.tensors().items()}
         tabulars = {"tabular": self.tabular} | {
             f"tabular{k}": tabular for k, tabular in enumerate(self.fold_tabulars)
@@ -189,7 +191,6 @@ class BandModel:
         tensors["domain/high"] = torch.from_numpy(self.domain.high)
         folder.mkdir(parents=True, exist_ok=True)
         write_tensors(folder / WEIGHTS, tensors, {"format": str(FORMAT)})
-        settings = asdict(self.members[0].network.settings) if self.members else {}
         card = {
             **self.card,
             "format": FORMAT,
@@ -198,7 +199,7 @@ class BandModel:
             "sha256": sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
             "members": len(self.members),
             "folds": len(self.fold_tabulars),
-            "network": settings,
+            "network": self.card["recipe"]["network"],
             "graph": asdict(self.graph),
             "calibration": self.calibration.as_dict(),
             "domain": {
@@ -260,12 +261,14 @@ class BandModel:
         members = self.members if fold is None else self.members[fold : fold + 1]
         if fold is None and self.whole is not None:
             members = (*members, self.whole)
-        network = np.full(len(bands), np.nan)
-        if members and self.trunk is not None:
+        network, pools = np.full(len(bands), np.nan), None
+        if self.trunk is not None:
             states = trunk_states(self.trunk, [band_graph(b, self.graph) for b in bands])
-            network = ensemble_roots(members, states, paths).mean(axis=0)
+            pools = pooled_states(states)
+            if members:
+                network = ensemble_roots(members, states, paths).mean(axis=0)
         tabular = self.tabular if fold is None else self.fold_tabulars[fold]
-        forest, spread, kernel = tabular.roots(bands, paths)
+        forest, spread, kernel = tabular.roots(bands, paths, pools)
         roots = np.stack([network, forest, kernel], axis=1)
         return paths, Evidence(roots, spread, tuple(b.working_ion for b in bands))
 

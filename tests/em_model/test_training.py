@@ -21,7 +21,9 @@ from em_model.trees import TreeSettings
 SMALL = NetworkSettings(hidden=16, alignn_layers=1, gcn_layers=1, band_layers=1, bond_bins=8)
 QUICK = Schedule(epochs=2, batch_size=4, learning_rate=1e-3, average=0.9)
 RECIPE = PretrainRecipe(network=SMALL, schedule=QUICK, held_out=0.2)
-MODEL = ModelRecipe(network=SMALL, schedule=QUICK, folds=3, copies=2, forest=TreeSettings(trees=10))
+MODEL = ModelRecipe(
+    networks=True, network=SMALL, schedule=QUICK, folds=3, copies=2, forest=TreeSettings(trees=10)
+)
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +113,17 @@ def test_networks_need_an_encoder_and_folds_need_hosts(many_bands, tmp_path):
         build_model(many_bands, MODEL, tmp_path, name="x")
     with pytest.raises(BadInput, match="hosts"):
         build_model(many_bands[:1], replace(MODEL, networks=False), tmp_path, name="x")
+
+
+def test_without_read_outs_the_kernel_reads_the_trunk(many_bands, encoder, tmp_path):
+    recipe = replace(MODEL, networks=False)
+    deep = build_model(many_bands, recipe, tmp_path / "a", name="a", encoder=encoder, device="cpu")
+    flat = build_model(many_bands, recipe, tmp_path / "b", name="b", device="cpu")
+    assert deep.calibration.shares[0] == flat.calibration.shares[0] == 0
+    assert len(deep.tabular.kernel.widths) == 2
+    assert flat.trunk is None
+    again = BandModel.load(tmp_path / "a", "cpu")
+    assert again.predict(many_bands) == deep.predict(many_bands)
 
 
 def test_recipes_that_are_wrong_say_where(tmp_path):

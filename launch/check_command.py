@@ -61,13 +61,17 @@ def _look(screen: ScreenSpec) -> dict[str, Any]:
 
     hosts: list[CandidateDoc] = []
     refused: Counter[str] = Counter()
+    reasons: dict[str, str] = {}
     doc = None
     with Progress("candidates").track(what="hosts") as step:
         for _, doc in candidate_docs(screen):
             if doc and doc.status == "ok":
                 hosts.append(doc)
             else:
-                refused[(doc.rejected_by if doc else None) or "failed"] += 1
+                name = (doc.rejected_by if doc else None) or "failed"
+                refused[name] += 1
+                if doc and doc.error:
+                    reasons.setdefault(name, f"{doc.material_id}: {doc.error.message}")
             step()
     if not hosts:
         raise nothing_left(refused, doc)
@@ -88,6 +92,7 @@ def _look(screen: ScreenSpec) -> dict[str, Any]:
         "name": screen.name,
         "candidates": len(hosts),
         "refused": dict(sorted(refused.items())),
+        "refused_examples": dict(sorted(reasons.items())),
         "hops": round(hops * scale),
         "hops_counted_on": len(sample),
         "hosts_not_percolating": round(without * scale),
@@ -131,10 +136,10 @@ def _tell(spec: Path, content: dict[str, Any]) -> None:
     from launch.output import table
     from workflows.progress import duration
 
-    refused = ", ".join(f"{count} by {name}" for name, count in content["refused"].items())
+    refused = sum(content["refused"].values())
     print_rich(
         f"{spec}: a valid screen.",
-        f"{content['candidates']} candidates" + (f" ({refused})" if refused else "")
+        f"{content['candidates']} candidates" + (f" ({refused} refused)" if refused else "")
         + f", {content['hops']} distinct hops"
         + (
             f" (judged by {content['hops_counted_on']} hosts)"
@@ -143,6 +148,8 @@ def _tell(spec: Path, content: dict[str, Any]) -> None:
         )
         + f", {content['jobs']} jobs",
     )  # fmt: skip
+    for name, reason in content["refused_examples"].items():
+        say(f"refused: {content['refused'][name]} by {name}, e.g. {reason}")
     if content["hosts_not_percolating"]:
         say(f"{content['hosts_not_percolating']} hosts do not percolate; see hops.max_length")
     made = table("stage", "at most", "jobs", "estimated time", left=("stage",))

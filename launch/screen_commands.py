@@ -147,12 +147,12 @@ def _report(store: ScreenStore, screen: ScreenSpec, place: Place) -> dict[str, A
 
 
 def _tell(report: dict[str, Any], outcome: RunOutcome | None) -> None:
-    from launch.views import failure_lines, funnel_table, rank_table
+    from launch.views import failure_lines, funnel_table, rank_table, refusal_lines
 
     docs, count, uri = report["docs"], report["count"], report["uri"]
     print_rich(funnel_table(report["summary"]))
     failures = report["summary"].failures
-    for line in failure_lines(failures):
+    for line in (*refusal_lines(report["summary"]), *failure_lines(failures)):
         say(line)
     if failures:
         say(f"to try these again: hopscreen retry --store {uri}")
@@ -205,9 +205,9 @@ def status(
         ]
         print_json({**content, "runs": runs})
         return
-    from launch.views import failure_lines, funnel_table
+    from launch.views import failure_lines, funnel_table, refusal_lines
 
-    print_rich(funnel_table(found), *failure_lines(found.failures))
+    print_rich(funnel_table(found), *refusal_lines(found), *failure_lines(found.failures))
     for one in runs:
         print_rich(f"{one['name']}: {one['state']}, {one['jobs_done']} jobs done; {one['now']}")
     if found.failures:

@@ -77,6 +77,14 @@ def funnel_table(summary: Summary) -> Any:
     return made
 
 
+def refusal_lines(summary: Summary) -> list[str]:
+    """Say of each filter how many candidates it refused, with one of them and why."""
+    return [
+        f"refused: {summary.rejected[name]} by {name}, e.g. {reason}"
+        for name, reason in summary.rejected_examples.items()
+    ]
+
+
 def failure_lines(groups: Iterable[FailureGroup]) -> list[str]:
     """Say of each kind of failure how often, why, and where to look."""
     lines = []

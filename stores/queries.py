@@ -213,6 +213,9 @@ class Summary:
     rejected: dict[str, int] = field(default_factory=dict)
     """Filter → how many candidates it refused."""
 
+    rejected_examples: dict[str, str] = field(default_factory=dict)
+    """Filter → the first of them, and why."""
+
 
 def summary(store: ScreenStore, screen_id: str | None = None) -> Summary:
     """Count what is done, failed and waiting at each stage.
@@ -253,10 +256,19 @@ def summary(store: ScreenStore, screen_id: str | None = None) -> Summary:
         ),
         StageCount("ranked", store.count(RankedDoc, mine), 0),
     ]  # fmt: skip
-    rejected = Counter(
-        doc.rejected_by or "" for doc in store.find(CandidateDoc, {**screen, "status": "rejected"})
+    rejected: Counter[str] = Counter()
+    examples: dict[str, str] = {}
+    for doc in store.find(CandidateDoc, {**screen, "status": "rejected"}):
+        name = doc.rejected_by or ""
+        rejected[name] += 1
+        if doc.error:
+            examples.setdefault(name, f"{doc.material_id}: {doc.error.message}")
+    return Summary(
+        stages,
+        failures(store, screen_id),
+        dict(sorted(rejected.items())),
+        dict(sorted(examples.items())),
     )
-    return Summary(stages, failures(store, screen_id), dict(sorted(rejected.items())))
 
 
 def failures(store: ScreenStore, screen_id: str | None = None) -> list[FailureGroup]:

@@ -20,7 +20,7 @@ from em_model.data import Band, require_barriers
 from em_model.errors import BadInput
 from em_model.features import FEATURE_NAMES, path_features
 from em_model.graphs import Batch, Graph, GraphSettings, band_graph, batches_by_budget, collate
-from em_model.network import BandNetwork, Encoder, NetworkSettings, constants
+from em_model.network import BandNetwork, Encoder, NetworkSettings
 from em_model.training import Log, Schedule, pick_device, read_tensors, train, write_tensors
 
 NODE_BUDGET = 1500
@@ -133,16 +133,13 @@ def trunk_from(
     tensors: dict[str, Tensor], settings: NetworkSettings, device: torch.device
 ) -> Encoder:
     """A frozen trunk from its tensors, rounded to the half precision that is shipped."""
-    with torch.device("meta"):
-        trunk = Encoder(replace(settings, gcn_layers=0))
+    trunk = Encoder(replace(settings, gcn_layers=0))
     try:
-        trunk.load_state_dict({k: v.half().float() for k, v in tensors.items()}, assign=True)
+        trunk.load_state_dict({k: v.half().float() for k, v in tensors.items()})
     except RuntimeError as error:
         raise BadInput(
             f"encoder: does not fit the recipe's network ({' '.join(str(error).split())[:120]})"
         ) from error
-    for name, value in constants(settings).items():
-        setattr(trunk, name, value)
     return trunk.to(device).eval().requires_grad_(False)
 
 
@@ -240,12 +237,11 @@ class Member:
     def from_tensors(
         cls, tensors: dict[str, Tensor], settings: NetworkSettings, device: torch.device
     ) -> Member:
-        """Build from tensors; the initial values that a fresh network draws are skipped."""
+        """Build from tensors."""
         scaling = Scaling.from_tensors(tensors)
-        with torch.device("meta"):
-            network = BandNetwork(settings, len(scaling.feature_mean))
+        network = BandNetwork(settings, len(scaling.feature_mean))
         state = {k[8:]: v.float() for k, v in tensors.items() if k.startswith("network.")}
-        network.load_state_dict(state, assign=True)
+        network.load_state_dict(state)
         return cls(network.to(device).eval(), scaling)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from em_model.errors import BadInput as ModelBadInput
 from stores.errors import BadInput
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def submit(
     """Submit a hopscreen screen: the same flow that `hopscreen run` runs here."""
     try:
         _submit(spec, worker, project, store, dry_run)
-    except BadInput as error:
+    except (BadInput, ModelBadInput) as error:
         typer.echo(f"hopscreen: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(2) from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -161,11 +161,18 @@ def finetune(
         Path | None, typer.Option(help="encoder.safetensors of `em pretrain`; none: from scratch.")
     ] = None,
     recipe: Annotated[str, typer.Option(help="A shipped recipe's name or a .yaml.")] = "finetune",
+    store: Annotated[
+        str | None, typer.Option(help="A screen's store whose DFT-NEB results join DATA.")
+    ] = None,
+    store_weight: Annotated[float, typer.Option(min=0.0, help="Weight of each of these.")] = 1.0,
     source: Annotated[str, typer.Option(help="Words for the model card about the data.")] = "",
     device: Device = "auto",
     format_: FormatOption = Format.TABLE,
 ) -> None:
     r"""Train, cross-validate by host and calibrate a model; goes on after a crash.
+
+    With `--store`, what DFT-NEB found in a screen joins the training data. Give the new model a
+    folder of its own; shipped models are never overwritten.
 
     ```
     hopscreen em finetune em_barriers_train.jsonl.gz --encoder pretrained/encoder.safetensors \
@@ -178,10 +185,12 @@ def finetune(
 
         from em_model.ensemble import ModelRecipe, build_model, card_text
         from em_model.recipes import load_recipe
+        from launch.em_store import store_bands
 
         bands = _read(data, need_barrier=True)
+        added = store_bands(store, weight=store_weight) if store else []
         model = build_model(
-            bands,
+            [*bands, *added],
             load_recipe(recipe, ModelRecipe, "finetune"),
             out,
             name=out.resolve().name,
@@ -190,12 +199,14 @@ def finetune(
                 "file": data.name,
                 "sha256": sha256(data.read_bytes()).hexdigest(),
                 "source": source or data.name,
+                "from_store": len(added),
                 "commands": [_command_line(data, out, encoder, recipe)],
             },
             device=device,
             log=say,
         )
         text = card_text(model)
+        say(_beside_default(model.card["cross_validation"]))
     if format_ is Format.JSON:
         print_json(model.card["cross_validation"])
         return
@@ -203,6 +214,18 @@ def finetune(
 
 
 em_paper_commands.add_to(em_app)
+
+
+def _beside_default(measured: dict[str, Any]) -> str:
+    """Say whether cross-validation improved on the shipped model."""
+    from em_model.predictor import find_model, read_card
+
+    shipped = read_card(find_model("default"))["cross_validation"]
+    verdict = "better than" if measured["mae_ev"] < shipped["mae_ev"] else "no better than"
+    return (
+        f"cross-validated by host: {measured['mae_ev']:.3f} eV on {measured['n']} bands, {verdict} "
+        f"the shipped model's {shipped['mae_ev']:.3f} eV on {shipped['n']}"
+    )
 
 
 def _command_line(data: Path, out: Path, encoder: Path | None, recipe: str) -> str:

@@ -69,11 +69,13 @@ class Counter:
         self._class.calculate = self._plain
 
 
-def hops(count: int, max_atoms: int, elements: set[str]) -> Iterator[tuple[str, Any, Any]]:
+def hops(
+    count: int, max_atoms: int, elements: set[str], ions: tuple[str, ...] = WORKING_IONS
+) -> Iterator[tuple[str, Any, Any]]:
     """Shortest hop of each catalogue host, smallest cells first."""
     recipe = SupercellRecipe(max_atoms=max_atoms)
     found = []
-    records = [(ion, record) for ion in WORKING_IONS for record in load_catalogue({ion})]
+    records = [(ion, record) for ion in ions for record in load_catalogue({ion})]
     for ion, record in records:
         with contextlib.suppress(Unfit):
             host = prepare_host(record.structure, ion)
@@ -108,6 +110,7 @@ def ase_defaults(engine: Engine, optimiser: str) -> Callable[[Structure, Structu
         from ase.mep import NEB
 
         from workflows.neb import as_atoms
+        from workflows.neb_run import frozen
 
         relax = getattr(optimize, optimiser)
         calculator = engine.calculator()
@@ -115,6 +118,7 @@ def ase_defaults(engine: Engine, optimiser: str) -> Callable[[Structure, Structu
         for end in ends:
             end.calc = calculator
             relax(end, logfile=None).run(fmax=FMAX, steps=MAX_STEPS)
+        ends = [frozen(end) for end in ends]
         energies = [end.get_potential_energy() for end in ends]
         count = images_for(*ends, 0.8)
         images = [ends[0], *(ends[0].copy() for _ in range(count)), ends[1]]
@@ -174,6 +178,7 @@ def main() -> None:
     parser.add_argument("--model", default="mini")
     parser.add_argument("--full", action="store_true", help="forty hops of up to 130 atoms")
     parser.add_argument("--hops", type=int, help="number of hops")
+    parser.add_argument("--ions", nargs="*", default=WORKING_IONS, help="working ions")
     parser.add_argument("--drivers", nargs="*", help="only these drivers")
     parser.add_argument("--out", type=Path, help="JSON lines, one per hop and driver")
     options = parser.parse_args()
@@ -199,7 +204,8 @@ def main() -> None:
             drivers = {name: drivers[name] for name in options.drivers}
         count, size = (40, 130) if options.full else (6, 80)
         rows = []
-        for name, initial, final in hops(options.hops or count, size, set(engine.elements or ())):
+        known = set(engine.elements or ())
+        for name, initial, final in hops(options.hops or count, size, known, options.ions):
             for driver, run in drivers.items():
                 started = time.process_time()
                 with Counter(calculator) as counter, contextlib.redirect_stdout(io.StringIO()):

@@ -39,7 +39,8 @@ def interval_90(level: Level, model: ModelRef | None, barrier_ev: float) -> Inte
     level
         ``mlip`` or ``dft``; band scores bring their own interval.
     model
-        Identity of the model: a shipped one has its own measured residuals.
+        Identity of the model: a shipped one has its own measured residuals, which need not lie
+        evenly about zero (small potentials are too soft).
     barrier_ev
         The estimate.
 
@@ -49,11 +50,12 @@ def interval_90(level: Level, model: ModelRef | None, barrier_ev: float) -> Inte
         ``level`` is no NEB level.
     """
     card = model_card(model.sha256) if model is not None and model.sha256 else None
-    if card is not None and "barrier_residual_90_ev" in card:
-        half_width = float(card["barrier_residual_90_ev"])
+    if card is not None:
+        below, above = card["barrier_interval_90_ev"]
     else:
-        half_width = PUBLISHED_HALF_WIDTH_90_EV[level][0]
-    return (max(0.0, barrier_ev - half_width), barrier_ev + half_width)
+        above = PUBLISHED_HALF_WIDTH_90_EV[level][0]
+        below = -above
+    return (max(0.0, barrier_ev + below), barrier_ev + above)
 
 
 @cache

@@ -80,6 +80,7 @@ def test_residual_quantile_is_conformal():
     assert errors["n"] == 19
     assert errors["quantile_90_ev"] == pytest.approx(0.18)  # rank ⌈0.9 × 20⌉ = 18 of 19
     assert errors["mae_ev"] == pytest.approx(0.1)
+    assert errors["interval_90_ev"] == pytest.approx([-0.19, 0.0])
 
 
 @pytest.mark.slow
@@ -97,11 +98,11 @@ def test_training_learns_stops_and_goes_on(tmp_path):
         atoms.info["source"] = "bulk"
         frames.append(atoms)
     write(tmp_path / "labels.xyz", frames)
-    train([tmp_path / "labels.xyz"], tmp_path / "run", minutes=0.1)
+    train([tmp_path / "labels.xyz"], tmp_path / "run", max_steps=40)
     first = json.loads((tmp_path / "run" / "progress.json").read_text())
-    train([tmp_path / "labels.xyz"], tmp_path / "run", minutes=0.3)
+    train([tmp_path / "labels.xyz"], tmp_path / "run", max_steps=160)
     second = json.loads((tmp_path / "run" / "progress.json").read_text())
-    assert second["steps"] > first["steps"] > 0
+    assert (first["steps"], second["steps"]) == (40, 160)
 
     from workflows.engines.mace import MaceEngine
 

@@ -89,7 +89,7 @@ def export(run: Path, labels: list[Path], validation: list[Path], out: Path, nam
             "attempted": len(student),
             "failed_or_not_converged": sum(row["status"] != "done" for row in student),
         },
-        "barrier_residual_90_ev": half_width(against_literature),
+        "barrier_interval_90_ev": interval(against_literature),
         "versions": {p: version(p) for p in ("mace-torch", "torch", "chgnet")},
         "remade_by": "python -m workflows.distill label | train | validate | export",
         "licence": "MIT; the teacher is CHGNet (modified BSD), trained on the Materials "
@@ -99,12 +99,12 @@ def export(run: Path, labels: list[Path], validation: list[Path], out: Path, nam
     (out / "card.md").write_text(markdown(card), encoding="utf-8")
 
 
-def half_width(errors: dict[str, float]) -> float:
-    """Half of the 90 % interval that the student's barriers get, eV."""
-    measured = errors.get("quantile_90_ev", 0.0)
+def interval(errors: dict[str, Any]) -> list[float]:
+    """What to add to a barrier of the student for the ends of its 90 % interval, eV."""
     if errors["n"] >= ENOUGH_HOPS:
-        return measured
-    return max(measured, PUBLISHED_HALF_WIDTH_90_EV["mlip"][0])
+        return [float(end) for end in errors["interval_90_ev"]]
+    half_width = max(errors.get("quantile_90_ev", 0.0), PUBLISHED_HALF_WIDTH_90_EV["mlip"][0])
+    return [-half_width, half_width]
 
 
 def markdown(card: dict[str, Any]) -> str:
@@ -153,8 +153,8 @@ def markdown(card: dict[str, Any]) -> str:
     lines += [
         "",
         f"Of {barriers['attempted']} hops {barriers['failed_or_not_converged']} failed or did not "
-        f"converge. Its `mlip` estimates carry an interval of ± {card['barrier_residual_90_ev']} "
-        "eV.",
+        "converge. To the 90 % interval of an `mlip` estimate by this model it is added: "
+        "{:+.2f} and {:+.2f} eV.".format(*card["barrier_interval_90_ev"]),
         "",
     ]
     return "\n".join(lines)

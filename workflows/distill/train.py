@@ -57,9 +57,15 @@ def read_frames(
 
 
 def train(
-    labels: list[Path], out: Path, *, minutes: float, lr: float = 0.008, batch_atoms: int = 64
+    labels: list[Path],
+    out: Path,
+    *,
+    minutes: float = math.inf,
+    max_steps: int | None = None,
+    lr: float = 0.008,
+    batch_atoms: int = 64,
 ) -> None:
-    """Train for ``minutes`` in all, over as many runs as it takes.
+    """Train for ``minutes``, or ``max_steps``, in all, over as many runs as it takes.
 
     ``out`` receives ``config.json``, ``model.safetensors`` (averaged weights) and
     ``checkpoint.pt``; an existing checkpoint is continued.
@@ -106,10 +112,14 @@ def train(
         optimiser.load_state_dict(state["optimiser"])
         average, elapsed, steps = state["average"], state["elapsed"], state["steps"]
     last, saved, losses = time.monotonic(), elapsed, []
-    while elapsed < 60 * minutes:
+
+    def spent() -> float:
+        """Share of the time, or of the steps, that is spent."""
+        return steps / max_steps if max_steps is not None else elapsed / (60 * minutes)
+
+    while spent() < 1:
         for batch in batches(data, batch_atoms, rng):
-            fraction = min(1.0, elapsed / (60 * minutes))
-            rate = lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fraction)))
+            rate = lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, spent()))))
             for group in optimiser.param_groups:
                 group["lr"] = rate * min(1.0, (steps + 1) / 200)
             optimiser.zero_grad()
@@ -126,7 +136,7 @@ def train(
                         average[name].lerp_(value, 1 - decay)
             losses.append(float(loss.detach()))
             elapsed, last = elapsed + time.monotonic() - last, time.monotonic()
-            if elapsed - saved > 300 or elapsed >= 60 * minutes:
+            if elapsed - saved > 300 or spent() >= 1:
                 state = {
                     "model": model.state_dict(),
                     "optimiser": optimiser.state_dict(),
@@ -153,7 +163,7 @@ def train(
                     1000 * errors["force_rms_label_ev_ang"], 1000 * errors["energy_mae_ev_atom"],
                 )  # fmt: skip
                 losses, saved, last = [], elapsed, time.monotonic()
-            if elapsed >= 60 * minutes:
+            if spent() >= 1:
                 break
 
 

@@ -91,14 +91,15 @@ def validate(
         log.info("%s", row)
 
 
-def residuals(rows: list[dict[str, Any]], reference: dict[str, float]) -> dict[str, float]:
+def residuals(rows: list[dict[str, Any]], reference: dict[str, float]) -> dict[str, Any]:
     """Errors of converged barriers against ``reference`` (system → eV).
 
     Returns
     -------
     dict
         Count, MAE, median absolute error, mean error and the 90 % quantile of the absolute
-        error, in eV; the quantile is the conformal one, rank ⌈0.9 (n + 1)⌉ of n.
+        error, in eV, the conformal one of rank ⌈0.9 (n + 1)⌉ of n; and what has to be added to a
+        barrier for its 90 % interval, 5 % of the reference values beyond either end.
     """
     errors = np.array(
         [
@@ -110,6 +111,8 @@ def residuals(rows: list[dict[str, Any]], reference: dict[str, float]) -> dict[s
     if not len(errors):
         return {"n": 0}
     size = np.sort(np.abs(errors))
+    missing = np.sort(-errors)
+    tail = max(0, int(0.05 * (len(errors) + 1)) - 1)
     rank = min(len(size), int(np.ceil(0.9 * (len(size) + 1))))
     return {
         "n": len(errors),
@@ -117,4 +120,8 @@ def residuals(rows: list[dict[str, Any]], reference: dict[str, float]) -> dict[s
         "median_ev": round(float(np.median(size)), 4),
         "bias_ev": round(float(errors.mean()), 4),
         "quantile_90_ev": round(float(size[rank - 1]), 4),
+        "interval_90_ev": [
+            round(min(0.0, float(missing[tail])), 4),
+            round(max(0.0, float(missing[-1 - tail])), 4),
+        ],
     }

@@ -144,13 +144,15 @@ def hops_within(
     # Equivalent hops differ in length by the noise that symprec admits: seen with a margin, no
     # orbit is cut in two at the cutoff.
     near = _neighbor_edges(host.lattice, coords, cutoff_ang + 2 * symprec_ang)
+    if len(near) == 0:
+        return HopSet((), cutoff_ang, 0)
     edges, orbit_of = _orbits(near, _site_images(host, ions, symprec_ang))
     steps = coords[edges[:, 1]] - coords[edges[:, 0]] + edges[:, 2:]
     lengths = np.linalg.norm(steps @ host.lattice.matrix, axis=1)
     edges[:, :2] = ions[edges[:, :2]]
     order = np.argsort(orbit_of, kind="stable")
     starts = np.flatnonzero(np.diff(orbit_of[order], prepend=-1))
-    orbits = np.split(edges[order], starts[1:]) if len(starts) else []
+    orbits = np.split(edges[order], starts[1:])
     means = np.add.reduceat(lengths[order], starts) / np.diff(starts, append=len(order))
     found = sorted(
         (round(float(mean), _LENGTH_DIGITS), orbit.tolist(), round(float(mean), 6))
@@ -237,8 +239,6 @@ def _orbits(edges: np.ndarray, images: _SiteImages) -> tuple[np.ndarray, np.ndar
     orbit_of : ndarray, shape (n,)
         Number of the first edge of each edge's orbit.
     """
-    if len(edges) == 0:
-        return edges, np.empty(0, dtype=np.int64)
     i, j, step = edges[:, 0], edges[:, 1], edges[:, 2:]
     turned = np.einsum("kxy,ey->kex", images.rotations, step)
     turned += images.shifts[:, j] - images.shifts[:, i]

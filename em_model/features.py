@@ -11,7 +11,7 @@ import numpy as np
 
 from em_model.data import Band
 from em_model.elements import ANIONS, MAX_NUMBER, bond_valence_lengths, column, numbers_of
-from em_model.graphs import _images
+from em_model.graphs import periodic_images
 
 POINTS = 9
 """Points along the path, ends included, at which its surroundings are measured."""
@@ -78,7 +78,9 @@ def path_features(band: Band) -> np.ndarray:
     ion = int(numbers[band.band_sites[0]])
     path = band.path_cart
     points = _along(path, POINTS)
-    positions, atom = _images(band.lattice, band.frac_coords[host] @ band.lattice, points, RADIUS)
+    positions, atom = periodic_images(
+        band.lattice, band.frac_coords[host] @ band.lattice, points, RADIUS
+    )
     z = numbers[host][atom]
     around = _surroundings(points, positions, z, ion)
     out: list[float] = []

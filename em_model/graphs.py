@@ -93,7 +93,7 @@ def band_graph(band: Band, settings: GraphSettings) -> Graph:
     numbers = numbers_of(band.species)
     cart = band.frac_coords @ band.lattice
     path, host = list(band.band_sites), band.host_sites
-    images, image_atom = _images(band.lattice, cart[host], cart[path], settings.crop_ang)
+    images, image_atom = periodic_images(band.lattice, cart[host], cart[path], settings.crop_ang)
     tree = cKDTree(images)
     near = tree.query_ball_point(cart[path], settings.crop_ang)
     inside = np.unique(image_atom[np.unique(np.concatenate(near)).astype(int)])
@@ -137,7 +137,7 @@ class _Bonds:
     horizon: np.ndarray  # (n, 1) distance at which the weight reaches zero
 
 
-def _images(
+def periodic_images(
     lattice: np.ndarray, targets: np.ndarray, centres: np.ndarray, radius: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Periodic images of ``targets`` that may lie within ``radius`` of any of ``centres``.
@@ -172,7 +172,7 @@ def _bonds(
     wanted = count + 2
     radius = min(5.0, cutoff)
     while True:
-        positions, atom = _images(lattice, targets, centres, radius)
+        positions, atom = periodic_images(lattice, targets, centres, radius)
         distance, index = (
             cKDTree(positions).query(centres, k=wanted, distance_upper_bound=radius)
             if len(positions)

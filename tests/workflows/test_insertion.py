@@ -5,9 +5,8 @@ import json
 import pytest
 import yaml
 from pymatgen.core import Structure
-from typer.testing import CliRunner
 
-from launch.cli import app
+from launch.cli import run_command
 from stores.documents import BarrierDoc, CandidateDoc, HopDoc
 from stores.errors import BadInput
 from stores.screen_store import open_store
@@ -128,7 +127,7 @@ def found_in(screen, uri):
     return find_candidates.original(screen.model_dump(mode="json"), uri)
 
 
-def test_a_charged_host_goes_through_the_cheap_stages_in_dilute_mode(folder):
+def test_a_charged_host_goes_through_the_cheap_stages_in_dilute_mode(folder, capfd):
     path, screen = spec_of(folder, insertion={"twins": True})
     uri = str(folder / "a.store")
     found = found_in(screen, uri)
@@ -157,8 +156,9 @@ def test_a_charged_host_goes_through_the_cheap_stages_in_dilute_mode(folder):
     # A twin that comes later is found by the same command.
     full("LiFePO4").to(filename=str(folder / "d-late.vasp"), fmt="poscar")
     assert found_in(screen, uri)["ok"] == 4
-    said = CliRunner().invoke(app, ["check", str(path), "--format", "json"])
-    assert json.loads(said.stdout)["candidates"] == 4
+    capfd.readouterr()
+    assert run_command(["check", str(path), "--format", "json"]) == 0
+    assert json.loads(capfd.readouterr().out)["candidates"] == 4
 
 
 def test_sites_in_the_screening_file(folder):

@@ -245,7 +245,8 @@ def main() -> None:
             )
     print(
         "\n| hosts | cutoff (Å) | n | same orbits | differ | MigrationGraph not done "
-        f"in {options.seconds:g} s | ours, median (ms) | ours, max (ms) | median ratio, of hosts with hops |\n"
+        f"in {options.seconds:g} s | ours, median (ms) | ours, max (ms) "
+        "| median ratio, of hosts with hops |\n"
         "|---|---|---|---|---|---|---|---|---|"
     )
     print("\n".join(summary))

@@ -116,7 +116,7 @@ class States:
 
 
 def load_trunk(encoder: Path, settings: NetworkSettings, device: torch.device) -> Encoder:
-    """The layers with angles of a pre-trained encoder, frozen.
+    """The layers with angles of a pre-trained encoder, or of a finished model, frozen.
 
     Raises
     ------
@@ -124,6 +124,9 @@ def load_trunk(encoder: Path, settings: NetworkSettings, device: torch.device) -
         When the file is missing, damaged, or of other sizes.
     """
     tensors = read_tensors(encoder)
+    inside = {k[6:]: v for k, v in tensors.items() if k.startswith("trunk/")}
+    if inside:
+        return trunk_from(inside, settings, device)
     return trunk_from(
         {k: v for k, v in tensors.items() if _late_layer(k, settings) is None}, settings, device
     )
@@ -323,7 +326,13 @@ def finetune_member(
     chosen = pick_device(device)
     torch.manual_seed(seed)
     network = BandNetwork(recipe.network, len(FEATURE_NAMES))
-    for name, value in read_tensors(encoder).items():
+    learned = read_tensors(encoder)
+    if not any(_late_layer(name, recipe.network) for name in learned):
+        raise BadInput(
+            f"{encoder}: encoder: holds a trunk alone; read-outs need encoder.safetensors of "
+            "`hopscreen em pretrain`"
+        )
+    for name, value in learned.items():
         place = _late_layer(name, recipe.network)
         if place is not None and place[0] < recipe.network.band_layers:
             network.convs[place[0]].get_parameter(place[1]).data.copy_(value)

@@ -158,8 +158,11 @@ def finetune(
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder of the new model; its last part names it.")],
     encoder: Annotated[
-        Path | None, typer.Option(help="encoder.safetensors of `em pretrain`; none: from scratch.")
-    ] = None,
+        str,
+        typer.Option(
+            help="encoder.safetensors of `em pretrain`, a model whose trunk to take, none."
+        ),
+    ] = "default",
     recipe: Annotated[str, typer.Option(help="A shipped recipe's name or a .yaml.")] = "finetune",
     store: Annotated[
         str | None, typer.Option(help="A screen's store whose DFT-NEB results join DATA.")
@@ -194,7 +197,7 @@ def finetune(
             load_recipe(recipe, ModelRecipe, "finetune"),
             out,
             name=out.resolve().name,
-            encoder=encoder,
+            encoder=_encoder(encoder),
             data={
                 "file": data.name,
                 "sha256": sha256(data.read_bytes()).hexdigest(),
@@ -228,11 +231,20 @@ def _beside_default(measured: dict[str, Any]) -> str:
     )
 
 
-def _command_line(data: Path, out: Path, encoder: Path | None, recipe: str) -> str:
+def _encoder(words: str) -> Path | None:
+    """File with the pre-trained trunk."""
+    from em_model.predictor import WEIGHTS, find_model
+
+    if words == "none":
+        return None
+    path = Path(words)
+    return path if path.suffix == ".safetensors" else find_model(path) / WEIGHTS
+
+
+def _command_line(data: Path, out: Path, encoder: str, recipe: str) -> str:
     # Names alone: where the files lay on this machine is nobody's concern.
     words = ["hopscreen em finetune", data.name]
-    if encoder is not None:
-        words.append(f"--encoder {encoder.parent.name}/{encoder.name}")
+    words.append("--encoder " + "/".join(Path(encoder).parts[-2:]))
     shown = Path(recipe).name
     return " ".join([*words, f"--recipe {shown}", f"--out models/{out.resolve().name}"])
 

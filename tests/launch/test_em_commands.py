@@ -161,18 +161,19 @@ def test_store_bands_are_the_finished_dft_results(store):
 def test_finetune_takes_a_store_along_and_never_overwrites_a_shipped_model(
     run, data, store, tmp_path
 ):
-    out, err = run(
-        "finetune", data, "--store", store, "--recipe", "forest", "--out", tmp_path / "mine"
-    )
+    out, err = run("finetune", data, "--store", store, "--out", tmp_path / "mine")
     assert "# Band model `mine`" in out
     assert "the shipped model's" in err
     card = json.loads((tmp_path / "mine" / "card.json").read_text())
     assert card["data"]["bands"] == 19
     assert card["data"]["from_store"] == 1
+    assert card["data"]["commands"] == [
+        "hopscreen em finetune bands.jsonl --encoder default --recipe finetune --out models/mine"
+    ]
     rows = json.loads(run("predict", data, "--model", tmp_path / "mine", "--format", "json")[0])
     assert len(rows) == 18
 
     from em_model.predictor import find_model
 
-    _, err = run("finetune", data, "--recipe", "forest", "--out", find_model("default"), code=2)
+    _, err = run("finetune", data, "--encoder", "none", "--out", find_model("default"), code=2)
     assert "shipped model" in err

@@ -134,9 +134,10 @@ class EnergyProfile(BaseModel):
 class BarrierDoc(Document):
     """One estimate of one hop's barrier at one level.
 
-    ``barrier_ev`` is E_saddle − min(E_initial, E_final), the climb from the lower end: what a
-    network of hops has to afford. ``forward_ev`` and ``backward_ev`` are measured from either
-    end, ``span_ev`` is max − min over all images. The band model predicts ``barrier_ev`` alone.
+    ``barrier_ev`` is the largest climb along the path in either direction: what a network of hops
+    has to afford. ``forward_ev`` and ``backward_ev`` are the saddle above either end, ``span_ev``
+    is max − min over all images; a path that dips below its ends climbs more than either. The
+    band model predicts ``barrier_ev`` alone.
     """
 
     barrier_id: str

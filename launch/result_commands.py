@@ -1,4 +1,4 @@
-"""``rank`` and ``show``: ask a store."""
+"""``rank``, ``show`` and ``migrate``: ask a store, and bring it up to date."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(rank)
     app.command()(show)
+    app.command()(migrate)
 
 
 def rank(
@@ -90,3 +91,27 @@ def _plain(view: Any) -> dict[str, Any]:
         "ranked": view.ranked.model_dump(mode="json") if view.ranked else None,
         "hops": [hop(one) for one in view.hops],
     }
+
+
+def migrate(
+    store: StoreOption,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change.")] = False,
+) -> None:
+    """Bring a store that an older hopscreen wrote to this one's schema.
+
+    Killed on the way, it goes on at the next call. No screen may be at work on the store.
+
+    ```
+    hopscreen migrate --store screen_li.store --dry-run
+    ```
+    """
+    with quiet():
+        from stores.migrate import migrate as bring_up
+
+        steps = bring_up(store, dry_run=dry_run)
+    for step in steps:
+        what = f"{step.collection}: {step.documents} documents to schema {step.to_version}"
+        broken = f"; not valid then: {', '.join(step.broken)}" if step.broken else ""
+        say(("would change " if dry_run else "changed ") + what + broken)
+    if not steps:
+        say("nothing to do: the store is of this version")

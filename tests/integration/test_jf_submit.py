@@ -133,7 +133,7 @@ def test_same_ranking_as_a_local_run(jf, tmp_path):
     assert "hopscreen status --store" in done.stdout
     code = (
         "from jobflow_remote.jobs.runner import Runner;"
-        "Runner(project_name='test').run_all_jobs(max_seconds=240)"
+        "Runner(project_name='test').run_all_jobs(max_seconds=600)"
     )
     ran = jf("-c", code, python=True)
     assert ran.returncode == 0, ran.stderr

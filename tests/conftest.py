@@ -1,4 +1,4 @@
-"""What every test may rely on: its environment is its own."""
+"""What every test may rely on: an environment of its own, and a real server to talk to."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from secantus import SecantusDBServer
 
 
 @pytest.fixture(autouse=True)
@@ -16,3 +17,14 @@ def _own_environment() -> Iterator[None]:
     for name in os.environ.keys() - before.keys():
         del os.environ[name]
     os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real server of the MongoDB wire protocol on a free loopback port."""
+    server = SecantusDBServer(storage_path=str(tmp_path_factory.mktemp("secantus")))
+    server.start()
+    try:
+        yield server.uri.rstrip("/")
+    finally:
+        server.stop()

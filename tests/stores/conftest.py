@@ -8,24 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from secantus import SecantusDBServer
 
 from stores.documents import BarrierDoc, CandidateDoc, Failure, HopDoc, Provenance
 from stores.hashing import content_hash
 from stores.screen_store import ScreenStore, open_store
 
 _names = itertools.count()
-
-
-@pytest.fixture(scope="session")
-def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real server of the MongoDB wire protocol on a free loopback port."""
-    server = SecantusDBServer(storage_path=str(tmp_path_factory.mktemp("secantus")))
-    server.start()
-    try:
-        yield server.uri.rstrip("/")
-    finally:
-        server.stop()
 
 
 @pytest.fixture(params=["folder", "mongodb"])

@@ -68,6 +68,10 @@ class MaceNebOptions(Options):
 
     model: str = Field("medium-mpa-0", description="'mini', a MACE foundation name, or a file")
     top: int = Field(200, ge=0, description="hops that climb to this stage")
+    select: Literal["improvement", "estimate"] = Field(
+        "improvement",
+        description="which hops: most expected improvement for its price, or lowest estimate",
+    )
     fmax: float = _quantity(0.05, "eV/Å", "largest force at convergence", gt=0, le=1.0)
     images: int | Literal["auto"] = Field(
         "auto", description="between the end points; auto: at most 0.8 Å apart"
@@ -91,6 +95,10 @@ class DftNebOptions(Options):
     engine: str = Field("gpaw", description="gpaw, or another installed engine")
     preset: str = Field("production", description="named settings of the engine")
     top: int = Field(20, ge=0, description="hops that climb to this stage")
+    select: Literal["improvement", "estimate"] = Field(
+        "improvement",
+        description="which hops: most expected improvement for its price, or lowest estimate",
+    )
 
 
 class RankOptions(Options):

@@ -1,4 +1,8 @@
-from workflows.select import KnownHop, network_hops, select_hops
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from workflows.select import KnownHop, expected_improvement, network_hops, select_hops
 
 # A square lattice of one site: steps along a and along b, and a dead-end pair of sites 1–2.
 A_STEP = ((0, 0, 1, 0, 0),)
@@ -27,10 +31,36 @@ def test_a_cheap_hop_made_needless_by_a_later_one_is_left_out():
     assert [h.hop_id for h in network_hops(short, 1)] == ["direct"]
 
 
-def test_materials_come_in_the_order_of_what_they_may_at_best_be():
+def test_materials_come_in_the_order_of_what_they_promise():
     sure = [hop("sure", A_STEP, 0.30, width=0.02)]
-    unsure = [hop("unsure", A_STEP, 0.35, width=0.20)]
-    assert select_hops([sure, unsure], dimension=1, top=2).hop_ids == ("unsure", "sure")
+    unsure = [hop("unsure", A_STEP, 0.32, width=0.30)]
+    hopeless = [hop("hopeless", A_STEP, 1.00, width=0.30)]
+    materials = [hopeless, sure, unsure]
+    assert select_hops(materials, dimension=1, top=3).hop_ids == ("unsure", "sure", "hopeless")
+    by_estimate = select_hops(materials, dimension=1, top=3, rule="estimate")
+    assert by_estimate.hop_ids == ("sure", "unsure", "hopeless")
+
+
+def test_of_two_alike_the_cheaper_comes_first():
+    dear = [hop("a", A_STEP, 0.30, cost=8.0)]
+    cheap = [hop("b", A_STEP, 0.30, cost=1.0)]
+    assert select_hops([dear, cheap], dimension=1, top=1).hop_ids == ("b",)
+
+
+def test_expected_improvement_of_a_normal_belief_is_the_closed_form():
+    mean, sigma, threshold = 0.9, 0.1, 0.85
+    half = norm.ppf(0.95) * sigma
+    found = expected_improvement(
+        np.array([mean]), np.array([mean - half]), np.array([mean + half]), threshold
+    )
+    u = (threshold - mean) / sigma
+    known = (threshold - mean) * norm.cdf(u) + sigma * norm.pdf(u)
+    assert found[0] == pytest.approx(known, abs=1e-3)
+
+
+def test_no_material_no_choice():
+    assert select_hops([], dimension=1, top=5).hop_ids == ()
+    assert select_hops([[MATERIAL[2]]], dimension=1, top=5).num_off_network == 1
 
 
 def test_the_budget_counts_what_was_tried_and_skips_what_does_not_fit():

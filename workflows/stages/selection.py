@@ -16,6 +16,10 @@ from workflows.select import KnownHop, Selection, select_hops
 from workflows.spec import ScreenSpec
 from workflows.stages.hops import mode_of
 
+COST_POWER: dict[Level, float] = {"mlip": 1.0, "dft": 2.5}
+"""How the price of a calculation grows with its atoms: linear in a potential, plane-wave DFT
+between quadratic and cubic."""
+
 
 def select(screen: ScreenSpec, store_uri: str, level: Level) -> Selection:
     """Choose the hops of a screen for ``mlip`` or ``dft``.
@@ -43,8 +47,14 @@ def select(screen: ScreenSpec, store_uri: str, level: Level) -> Selection:
                 host = Structure.from_dict(candidate.structure or {})
                 return plan.fits(host, Hop.from_doc(hop), hop.mode)
 
+            options = screen.neb_options(level)
+            assert options is not None
             selection = select_hops(
-                materials(), dimension=screen.hops.dimension, top=plan.top, fits=fits
+                materials(),
+                dimension=screen.hops.dimension,
+                top=plan.top,
+                rule=options.select,
+                fits=fits,
             )
     progress.say(
         f"{len(selection.hop_ids)} hops climb to {plan.title}"
@@ -75,6 +85,7 @@ def known_hops(data: MaterialData, screen: ScreenSpec, plan: NebPlan) -> list[Kn
                 barrier_ev=estimate.barrier_ev,
                 interval_90_ev=estimate.interval_90_ev,
                 tried=plan.barrier_id(hop.hop_id) in there,
+                cost=(estimate.num_atoms or 1) ** COST_POWER[plan.level],
             )
         )
     return known

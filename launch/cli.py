@@ -20,6 +20,7 @@ import typer
 
 from em_model.errors import BadInput as ModelBadInput
 from launch import (
+    backtest_command,
     check_command,
     dft_inputs_command,
     fireworks_command,
@@ -61,6 +62,7 @@ for module in (
     result_commands,
     dft_inputs_command,
     fireworks_command,
+    backtest_command,
 ):
     module.add_to(app)
 app.add_typer(em_app, name="em")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from secantus import SecantusDBServer
+
+SHARED = Path(os.environ.get("HOPSCREEN_SHARED", Path(__file__).parents[2] / "shared"))
 
 
 @pytest.fixture(autouse=True)
@@ -28,3 +31,12 @@ def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.uri.rstrip("/")
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def training_data() -> Path:
+    """The literature barriers, where they lie beside the repository."""
+    path = SHARED / "data" / "em_barriers_train.jsonl.gz"
+    if not path.is_file():
+        pytest.skip(f"{path.name} is not in $HOPSCREEN_SHARED/data")
+    return path

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from em_model.data import Band
-
-SHARED = Path(os.environ.get("HOPSCREEN_SHARED", Path(__file__).parents[3] / "shared"))
 
 
 def perovskite_band(
@@ -68,12 +64,3 @@ def many_bands() -> list[Band]:
         value = 0.2 + 0.05 * (n % 10) + 0.15 * (n // 10)
         bands.append(perovskite_band(n, ion=ion, metal=metal, barrier=value))
     return bands
-
-
-@pytest.fixture(scope="session")
-def training_data() -> Path:
-    """The literature barriers, where they lie beside the repository."""
-    path = SHARED / "data" / "em_barriers_train.jsonl.gz"
-    if not path.is_file():
-        pytest.skip(f"{path.name} is not in $HOPSCREEN_SHARED/data")
-    return path

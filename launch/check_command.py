@@ -79,7 +79,7 @@ def _look(screen: ScreenSpec) -> dict[str, Any]:
     sample = hosts[:: -(-len(hosts) // SAMPLE)]
     hops, atoms, without = _sample_hops(screen, sample)
     scale = len(hosts) / len(sample)
-    processes = available_processes()
+    processes = max(1, available_processes())
     costs = stage_costs(
         screen,
         hosts=len(hosts),

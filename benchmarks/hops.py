@@ -1,12 +1,16 @@
 """Time and hop sets beside pymatgen-analysis-diffusion's MigrationGraph.
 
     python benchmarks/hops.py --cutoffs 4.5 6 9 --limit 60 --seconds 60
+    python benchmarks/hops.py --keep hops.jsonl        # stop it and start it again as you like
 
 Hosts are the bundled catalogue and, where the data folder is there (``HOPSCREEN_SHARED`` or
 ``../shared``), the hosts of the literature bands. Both programs get the same primitive cell and
-symprec; times are CPU seconds of one thread. The two agree on a host when they part the same
-edges into the same orbits. Where they do not, each difference is settled by a proof that uses
-neither program's orbits:
+symprec; times are CPU seconds of one thread. MigrationGraph is stopped after ``--seconds`` of CPU
+time; such a host counts with that time, so that its ratio is a lower bound.
+
+Every host's hop set is held against the orbits that spglib's operations make of the edges, found
+the long way round. Our orbits and MigrationGraph's agree where they part the same edges into the
+same orbits. Where they do not, each difference is settled by a proof:
 
 * *distinct*: the distances from five points along the path to the atoms around differ by more
   than 0.05 Å, in either direction: no symmetry turns one hop into the other;
@@ -17,9 +21,12 @@ neither program's orbits:
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import random
 import signal
 import statistics
+import sys
 import time
 import warnings
 from collections import defaultdict
@@ -32,14 +39,25 @@ import numpy as np
 from pymatgen.analysis.diffusion.neb.full_path_mapper import MigrationGraph
 from pymatgen.core import Lattice, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from em_model.data import read_bands
-from workflows.hops import hops_within
-from workflows.hosts import SYMPREC_ANG, Unfit, prepare_host, structure_hash
-from workflows.sources.catalogue import catalogue_entries, entry_structure
+# Run as a script, this folder must not stand in the way of packages of its files' names.
+sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).parent]
+
+from em_model.data import read_bands  # noqa: E402
+from workflows.hops import hops_within  # noqa: E402
+from workflows.hosts import SYMPREC_ANG, Unfit, prepare_host, structure_hash  # noqa: E402
+from workflows.sources.catalogue import catalogue_entries, entry_structure  # noqa: E402
 
 Edge = tuple[int, int, int, int, int]
 Orbits = set[frozenset[Edge]]
+
+MARGIN_ANG = 0.1
+"""Edges so much longer than the cutoff are looked at too, so that no orbit is cut in two."""
+
+DISTINCT_ANG = 0.05
+"""Distances that differ by more than this are different, whatever symprec admits."""
 
 
 class OutOfTime(BaseException):
@@ -81,12 +99,6 @@ def prepared(hosts: Iterator[tuple[str, str, Structure]]) -> Iterator[tuple[str,
             yield name, ion, host
 
 
-def canonical(i: int, j: int, a: int, b: int, c: int) -> Edge:
-    if i != j:
-        return min((i, j, a, b, c), (j, i, -a, -b, -c))
-    return max((i, i, a, b, c), (i, i, -a, -b, -c))
-
-
 def cpu_seconds(work: Callable[[], Any]) -> tuple[Any, float]:
     """Result and mean CPU time, of as many runs as a clock with a coarse tick needs."""
     start, count = time.process_time(), 0
@@ -126,7 +138,73 @@ def theirs(host: Structure, ion: str, cutoff: float, seconds: float) -> tuple[Or
     return {frozenset(edges) for edges in labels.values()}, taken
 
 
+def canonical(i: int, j: int, a: int, b: int, c: int) -> Edge:
+    """One description of an undirected edge."""
+    if i != j:
+        return min((i, j, a, b, c), (j, i, -a, -b, -c))
+    return max((i, i, a, b, c), (i, i, -a, -b, -c))
+
+
+def spglib_orbits(host: Structure, ion: str, cutoff: float) -> Orbits:
+    """Part the edges by moving both ends of each with each of spglib's operations.
+
+    The long way round: positions in space, looked up by nearest site, and connected components
+    of the graph of edges that are images of each other.
+    """
+    ions = [k for k, site in enumerate(host) if site.specie.symbol == ion]
+    first, second, shifts, lengths = host.get_neighbor_list(
+        cutoff + MARGIN_ANG, sites=[host[k] for k in ions]
+    )
+    first = np.array(ions)[first]
+    both = np.isin(second, ions)
+    rows = np.column_stack([first, second, np.round(shifts)]).astype(int)[both]
+    number: dict[Edge, int] = {}
+    length_of: list[float] = []
+    for row, length in zip(rows.tolist(), lengths[both].tolist(), strict=True):
+        edge = canonical(*row)
+        if edge not in number:
+            number[edge] = len(number)
+            length_of.append(length)
+    if not number:
+        return set()
+    edges = np.array(list(number))
+    starts = host.frac_coords[edges[:, 0]]
+    ends_ = host.frac_coords[edges[:, 1]] + edges[:, 2:]
+    own, image = [], []
+    for operation in SpacegroupAnalyzer(host, symprec=SYMPREC_ANG).get_symmetry_operations():
+        i, at_i = site_at(host, ions, operation.operate_multi(starts))
+        j, at_j = site_at(host, ions, operation.operate_multi(ends_))
+        moved = np.column_stack([i, j, at_j - at_i]).tolist()
+        for k, row in enumerate(moved):
+            other = number.get(canonical(*row))
+            if other is not None:
+                own.append(k)
+                image.append(other)
+    graph = coo_array((np.ones(len(own)), (own, image)), shape=(len(edges), len(edges)))
+    _, label = connected_components(graph, directed=False)
+    members: dict[int, list[int]] = defaultdict(list)
+    for k, one in enumerate(label.tolist()):
+        members[one].append(k)
+    names = list(number)
+    return {
+        frozenset(names[k] for k in orbit)
+        for orbit in members.values()
+        if np.mean([length_of[k] for k in orbit]) <= cutoff + 1e-8
+    }
+
+
+def site_at(host: Structure, ions: list[int], points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ion's site at each point, and the cell that it lies in."""
+    away = points[:, None] - host.frac_coords[ions][None]
+    cells = np.round(away)
+    distances = np.linalg.norm((away - cells) @ host.lattice.matrix, axis=-1)
+    nearest = distances.argmin(axis=1)
+    assert distances.min(axis=1).max() < DISTINCT_ANG, "an operation moves an ion off its sites"
+    return np.array(ions)[nearest], cells[np.arange(len(points)), nearest].astype(int)
+
+
 def ends(host: Structure, edge: Edge) -> np.ndarray:
+    """Both ends of an edge, fractional, shape (2, 3)."""
     i, j, *step = edge
     return np.array([host.frac_coords[i], host.frac_coords[j] + step])
 
@@ -145,28 +223,31 @@ def fingerprint(host: Structure, edge: Edge) -> np.ndarray:
 
 
 def proven_distinct(host: Structure, one: Edge, other: Edge) -> bool:
+    """Say whether the surroundings differ in either direction: no symmetry can change them."""
     a, b = fingerprint(host, one), fingerprint(host, other)
-    return bool(min(np.abs(a - b).max(), np.abs(a - b[::-1]).max()) > 0.05)
+    return bool(min(np.abs(a - b).max(), np.abs(a - b[::-1]).max()) > DISTINCT_ANG)
 
 
 def proven_same(host: Structure, one: Edge, other: Edge) -> bool:
+    """Say whether an operation, verified on all atoms, turns one edge into the other."""
     target = ends(host, other)
     for operation in SpacegroupAnalyzer(host, symprec=SYMPREC_ANG).get_symmetry_operations():
         image = operation.operate_multi(ends(host, one))
         for pair in (image, image[::-1]):
             away = pair - target
             shift = np.round(away[0])
-            if np.abs((away - shift) @ host.lattice.matrix).max() < 0.05:
+            if np.abs((away - shift) @ host.lattice.matrix).max() < DISTINCT_ANG:
                 return maps_onto_itself(host, operation)
     return False
 
 
 def maps_onto_itself(host: Structure, operation: Any) -> bool:
+    """Say whether an operation takes every atom to one of its kind."""
     moved = Structure(host.lattice, host.species, operation.operate_multi(host.frac_coords))
     distances = host.lattice.get_all_distances(moved.frac_coords, host.frac_coords)
     nearest = distances.argmin(axis=1)
     same = [host[int(k)].specie == moved[n].specie for n, k in enumerate(nearest)]
-    return bool(distances.min(axis=1).max() < 0.05 and all(same))
+    return bool(distances.min(axis=1).max() < DISTINCT_ANG and all(same))
 
 
 def verdict(host: Structure, mine: Orbits, other: Orbits) -> str:
@@ -194,62 +275,98 @@ def verdict(host: Structure, mine: Orbits, other: Orbits) -> str:
     return "; ".join(f"{count} {what}" for what, count in sorted(found.items()) if count)
 
 
+def compare(name: str, ion: str, host: Structure, cutoff: float, seconds: float) -> dict[str, Any]:
+    """Compare the programs on one host."""
+    mine, own = ours(host, ion, cutoff)
+    other, taken = theirs(host, ion, cutoff, seconds)
+    if other is None:
+        outcome, said = "late", f"MigrationGraph not done after {taken:.0f} s"
+    elif mine == other:
+        outcome, said = "same", "same orbits"
+    else:
+        outcome, said = "differ", verdict(host, mine, other)
+    proven = mine == spglib_orbits(host, ion, cutoff)
+    return {
+        "host": name,
+        "cutoff_ang": cutoff,
+        "atoms": len(host),
+        "hops": len(mine),
+        "ours_s": own,
+        "theirs_s": taken,
+        "outcome": outcome,
+        "said": said + ("" if proven else "; NOT the orbits of spglib's operations"),
+        "proven": proven,
+    }
+
+
+def line(row: dict[str, Any]) -> str:
+    return (
+        f"{row['cutoff_ang']:4.1f} Å {row['host']:28.28s} {row['atoms']:4d} atoms "
+        f"{row['hops']:4d} hops {row['ours_s'] * 1e3:8.1f} ms {row['theirs_s'] * 1e3:10.1f} ms  "
+        f"{row['said']}"
+    )
+
+
+def table(rows: list[dict[str, Any]], seconds: float) -> str:
+    """Sum up in Markdown, a line for each set and cutoff."""
+    lines = [
+        "| hosts | cutoff (Å) | n | same as spglib's orbits | same as MigrationGraph's | differ "
+        f"| MigrationGraph not done in {seconds:g} s | ours, median (ms) | ours, max (ms) "
+        "| MigrationGraph, median (ms) | median ratio, of hosts with hops |",
+        "|" + "---|" * 11,
+    ]
+    groups: dict[tuple[str, float], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        groups[row["set"], row["cutoff_ang"]].append(row)
+    for (name, cutoff), members in sorted(groups.items()):
+        count = {k: sum(r["outcome"] == k for r in members) for k in ("same", "differ", "late")}
+        times = [r["ours_s"] for r in members]
+        # Without a hop there is nothing to tell apart, and no time to compare.
+        ratios = [r["theirs_s"] / r["ours_s"] for r in members if r["hops"]] or [float("nan")]
+        lines.append(
+            f"| {name} | {cutoff:g} | {len(members)} | {sum(r['proven'] for r in members)} "
+            f"| {count['same']} | {count['differ']} | {count['late']} "
+            f"| {statistics.median(times) * 1e3:.1f} | {max(times) * 1e3:.0f} "
+            f"| {statistics.median(r['theirs_s'] for r in members) * 1e3:.0f} "
+            f"| {statistics.median(ratios):.0f} |"
+        )
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cutoffs", type=float, nargs="+", default=[4.5, 6.0, 9.0], help="in Å")
     parser.add_argument("--hosts", choices=["catalogue", "training", "both"], default="both")
-    parser.add_argument("--limit", type=int, help="hosts of each set")
+    parser.add_argument("--limit", type=int, help="hosts of each set, drawn with a fixed seed")
     parser.add_argument("--only", default="", help="hosts with this in their name")
     parser.add_argument(
         "--seconds", type=float, default=60.0, help="CPU time given to MigrationGraph for a host"
     )
+    parser.add_argument("--keep", type=Path, help="JSONL file of what is measured; goes on with it")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    rows = []
+    if options.keep and options.keep.exists():
+        rows = [json.loads(text) for text in options.keep.read_text("utf-8").splitlines()]
+    done = {(row["set"], row["host"], row["cutoff_ang"]) for row in rows}
     sets = {"catalogue": catalogue_hosts, "training": training_hosts}
-    summary = []
     for name, hosts_of in sets.items():
         if options.hosts not in (name, "both"):
             continue
         hosts = list(prepared(host for host in hosts_of() if options.only in host[0]))
-        if options.limit:
-            # Spread over the set rather than its beginning.
-            hosts = hosts[:: max(1, len(hosts) // options.limit)][: options.limit]
-        for cutoff in options.cutoffs if hosts else ():
-            ratios, times = [], []
-            agree = differ = late = 0
-            for host_name, ion, host in hosts:
-                mine, own = ours(host, ion, cutoff)
-                times.append(own)
-                other, taken = theirs(host, ion, cutoff, options.seconds)
-                if mine:
-                    # Without a hop there is nothing to tell apart, and no time to compare.
-                    ratios.append(taken / own)
-                if other is None:
-                    late += 1
-                    said = f"MigrationGraph not done after {taken:.0f} s"
-                elif mine == other:
-                    agree += 1
-                    said = "same orbits"
-                else:
-                    differ += 1
-                    said = verdict(host, mine, other)
-                print(
-                    f"{cutoff:4.1f} Å {host_name:28.28s} {len(host):4d} atoms {len(mine):4d} hops "
-                    f"{own * 1e3:8.1f} ms {taken * 1e3:10.1f} ms  {said}",
-                    flush=True,
-                )
-            summary.append(
-                f"| {name} | {cutoff:g} | {len(hosts)} | {agree} | {differ} | {late} "
-                f"| {statistics.median(times) * 1e3:.1f} | {max(times) * 1e3:.0f} "
-                f"| {statistics.median(ratios) if ratios else float('nan'):.0f} ({len(ratios)}) |"
-            )
-    print(
-        "\n| hosts | cutoff (Å) | n | same orbits | differ | MigrationGraph not done "
-        f"in {options.seconds:g} s | ours, median (ms) | ours, max (ms) "
-        "| median ratio, of hosts with hops |\n"
-        "|---|---|---|---|---|---|---|---|---|"
-    )
-    print("\n".join(summary))
+        # Stopped early, what is measured is still a fair sample.
+        random.Random(0).shuffle(hosts)
+        for cutoff in options.cutoffs:
+            for host_name, ion, host in hosts[: options.limit]:
+                if (name, host_name, cutoff) in done:
+                    continue
+                row = {"set": name, **compare(host_name, ion, host, cutoff, options.seconds)}
+                rows.append(row)
+                print(line(row), flush=True)
+                if options.keep:
+                    with options.keep.open("a", encoding="utf-8") as kept:
+                        kept.write(json.dumps(row) + "\n")
+    print("\n" + table(rows, options.seconds))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from pymatgen.core import Structure
 
 from stores.documents import EnergyProfile
 from workflows.engines import Engine
+from workflows.neb_ends import Ends
 from workflows.neb_path import checked_ends, interpolate, path_coordinate, transferred, unwrapped
 from workflows.neb_run import Run
 from workflows.neb_symmetry import find_swap
@@ -52,6 +53,7 @@ def run_neb(
     folder: Path | None = None,
     progress: Progress | None = None,
     guess: Sequence[Atoms] | None = None,
+    ends: Ends | None = None,
 ) -> NebResult:
     """Relax the band of one hop and read its barrier.
 
@@ -71,6 +73,8 @@ def run_neb(
     guess
         A whole path to start from, ends included, e.g. the converged path of a cheaper engine;
         its ends are relaxed again with this engine.
+    ends
+        Where relaxed ends of the same host are looked up and kept.
 
     Returns
     -------
@@ -99,8 +103,8 @@ def run_neb(
     swap = find_swap(first, last) if settings.symmetry else None
     run = Run(engine, settings, folder, progress)
     before = (first, last)
-    first = run.relax(first, "initial end")
-    last = run.mirrored(first, last, swap) if swap else run.relax(last, "final end")
+    first = run.relaxed_end("initial", first, ends)
+    last = run.mirrored(first, last, swap) if swap else run.relaxed_end("final", last, ends)
     run.check_relaxed(*before, first, last)
     if swap is None:
         last = unwrapped(first, last)

@@ -13,6 +13,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.mep import NEB
 
 from workflows.engines import Engine
+from workflows.neb_ends import Ends, Which
 from workflows.neb_optimisers import BAND_OPTIMISERS, largest, lbfgs
 from workflows.neb_symmetry import Swap
 from workflows.neb_types import NebFailure, NebSettings, NebStep, Progress, barriers
@@ -71,6 +72,18 @@ class Run:
             image, energy=first.get_potential_energy(), forces=swap.vectors(first.get_forces())
         )
         return image
+
+    def relaxed_end(self, which: Which, end: Atoms, ends: Ends | None) -> Atoms:
+        """Relax an end, unless a hop of the same host did so before."""
+        stage = f"{which} end"
+        known = ends.find(which, end) if ends else None
+        if known is not None:
+            self.report(stage, 0, largest(known.get_forces()))
+            return known
+        relaxed = self.relax(end, stage)
+        if ends:
+            ends.keep(which, end, relaxed)
+        return relaxed
 
     def relax(self, atoms: Atoms, stage: str) -> Atoms:
         """Relax one end at fixed cell; a copy with its energy and forces attached."""

@@ -71,6 +71,7 @@ def validate(
     max_atoms: int = 60,
     hops: int = 20,
     hosts: Annotated[str, typer.Option(help="held-out, seen or all")] = "held-out",
+    fmax: Annotated[float, typer.Option(help="largest force at convergence (eV/Å)")] = 0.05,
     max_force_calls: int = 600,
     minutes: float = 30,
 ) -> None:
@@ -88,7 +89,7 @@ def validate(
         records,
         get_potential(model),
         out,
-        NebSettings(max_force_calls=max_force_calls),
+        NebSettings(fmax_ev_ang=fmax, max_force_calls=max_force_calls),
         minutes=minutes,
     )
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ase import Atoms
 from jobflow import job
@@ -19,16 +19,19 @@ from pymatgen.core import Structure
 
 from stores.documents import BarrierDoc, CandidateDoc, Failure, HopDoc, Level
 from stores.errors import BadInput
-from stores.screen_store import open_store
+from stores.screen_store import ScreenStore, open_store
 from workflows.bands import build_endpoints
 from workflows.hops import Hop
 from workflows.neb import NebFailure, NebResult, as_atoms, run_neb
+from workflows.neb_ends import StoredEnds, site_orbits
 from workflows.neb_plan import NebPlan, neb_plan
 from workflows.pool import Report, available_processes, map_processes
 from workflows.progress import Progress
 from workflows.provenance import current_job_uuid, provenance
 from workflows.spec import ScreenSpec
 from workflows.warm_start import mlip_path
+
+Item = TypeVar("Item")
 
 
 @job
@@ -68,6 +71,7 @@ def _run_hops(
             alone = set(store.ids(HopDoc, among))
             ids = {(dilute if h in alone else plan).barrier_id(h): h for h in hop_ids}
         there = set(store.ids(BarrierDoc, {"barrier_id": {"$in": sorted(ids)}}))
+        ends = kinds_of_ends(store, hop_ids)
     uuid = current_job_uuid()
     tasks = [
         HopTask(spec, store_uri, level, hop_id, uuid)
@@ -76,12 +80,47 @@ def _run_hops(
     ]
     failed = 0
     with progress.track(total=len(tasks), what="hops") as step:
-        for _, status in map_processes(
-            run_hop, tasks, processes=available_processes(), on_report=progress.say
-        ):
-            failed += status == "failed"
-            step()
+        for batch in rounds(tasks, lambda task: ends[task.hop_id]):
+            for _, status in map_processes(
+                run_hop, batch, processes=available_processes(), on_report=progress.say
+            ):
+                failed += status == "failed"
+                step()
     return {"done": len(tasks) - failed, "failed": failed}
+
+
+def rounds(items: Iterable[Item], needs: Callable[[Item], set[Any]]) -> list[list[Item]]:
+    """Split items so that no two of one round need the same thing: the first one makes it."""
+    found = []
+    waiting = list(items)
+    while waiting:
+        taken: set[Any] = set()
+        now, later = [], []
+        for item in waiting:
+            if needs(item) & taken:
+                later.append(item)
+            else:
+                now.append(item)
+                taken |= needs(item)
+        found.append(now)
+        waiting = later
+    return found
+
+
+def kinds_of_ends(store: ScreenStore, hop_ids: Sequence[str]) -> dict[str, set[Any]]:
+    """Kinds of site, by host and mode, that each hop starts or ends at."""
+    hops = list(store.find(HopDoc, {"hop_id": {"$in": list(hop_ids)}}))
+    hosts = sorted({hop.candidate_id for hop in hops})
+    orbits = {
+        candidate.candidate_id: site_orbits(Structure.from_dict(candidate.structure or {}))
+        for candidate in store.find(CandidateDoc, {"candidate_id": {"$in": hosts}})
+    }
+    return {
+        hop.hop_id: {
+            (hop.candidate_id, hop.mode, int(orbits[hop.candidate_id][site])) for site in hop.sites
+        }
+        for hop in hops
+    }
 
 
 def run_hop(task: HopTask, report: Report) -> str:
@@ -107,16 +146,23 @@ def run_hop(task: HopTask, report: Report) -> str:
         force_calls = None
         num_atoms = None
         try:
-            initial, final = build_endpoints(
-                Structure.from_dict(candidate.structure or {}),
-                Hop.from_doc(hop),
-                plan.recipe,
-                hop.mode,
+            host = Structure.from_dict(candidate.structure or {})
+            initial, final = map(
+                as_atoms, build_endpoints(host, Hop.from_doc(hop), plan.recipe, hop.mode)
             )
             num_atoms = len(initial)
+            orbits = site_orbits(host)
+            ends = StoredEnds(
+                store,
+                [candidate.candidate_id, plan.settings],
+                (int(orbits[hop.sites[0]]), int(orbits[hop.sites[1]])),
+                initial,
+                final,
+                hop.mode,
+            )
             cheap = None
             if plan.level == "dft":
-                cheap = mlip_path(store, hop, as_atoms(initial), plan.neb.images)
+                cheap = mlip_path(store, hop, initial, plan.neb.images)
             result = run_neb(
                 initial,
                 final,
@@ -124,6 +170,7 @@ def run_hop(task: HopTask, report: Report) -> str:
                 plan.neb,
                 folder=folder,
                 guess=cheap,
+                ends=ends,
                 progress=lambda state: report(f"{name}: {state}"),
             )
             images, force_calls = result.images, result.force_calls

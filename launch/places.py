@@ -72,3 +72,9 @@ def place_of(spec_file: Path, spec: ScreenSpec, store: str | None) -> Place:
     if is_server(uri):
         return Place(uri, beside.with_suffix(".jobs").absolute())
     return Place(uri, Path(uri).expanduser().absolute())
+
+
+def short(path: Path) -> str:
+    """Write a path from here if it lies below."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

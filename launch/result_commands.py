@@ -69,14 +69,14 @@ def show(
         with open_store(store, create=False) as opened:
             view = queries.look_up(opened, name)
     if format_ is Format.JSON:
-        print_json(_plain(view))
+        print_json(plain_view(view))
         return
     from launch.views import hop_views, material_views
 
     print_rich(*(hop_views(view) if isinstance(view, queries.HopView) else material_views(view)))
 
 
-def _plain(view: Any) -> dict[str, Any]:
+def plain_view(view: Any) -> dict[str, Any]:
     """Return a view as JSON-able mappings."""
     from stores.queries import HopView
 

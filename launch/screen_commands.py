@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from launch.output import Format, print_json, print_rich, quiet, say
-from launch.places import OptionalStore, Place, StoreOption, place_of
+from launch.places import OptionalStore, Place, StoreOption, place_of, short
 
 if TYPE_CHECKING:
     from jobflow import Flow
@@ -127,7 +127,7 @@ def _run_id(screen: ScreenSpec) -> str:
     from stores.hashing import file_sha256
     from workflows.sources import FilesOptions
 
-    asked = screen.model_dump(mode="json", exclude={"store"})
+    asked = screen.model_dump(mode="json", exclude={"store", "launch"})
     files = screen.candidates.matches() if isinstance(screen.candidates, FilesOptions) else []
     return run_id({**asked, "files": [file_sha256(path) for path in files]})
 
@@ -142,7 +142,7 @@ def _report(store: ScreenStore, screen: ScreenSpec, place: Place) -> dict[str, A
         "docs": queries.ranked(store, SHOWN, mine),
         "count": queries.count_ranked(store, mine),
         "summary": queries.summary(store, screen.screen_id),
-        "uri": store.uri if place.on_server else _short(place.folder),
+        "uri": store.uri if place.on_server else short(place.folder),
     }
 
 
@@ -176,7 +176,7 @@ def _failure(outcome: RunOutcome, spec_file: Path) -> str:
     jobs = "1 job" if len(outcome.failed) == 1 else f"{len(outcome.failed)} jobs"
     return (
         f"hopscreen: {jobs} failed, first {first.name}: {type(first.error).__name__}: {message}; "
-        f"see {_short(first.folder)}/job.log, then go on with: hopscreen run {spec_file}"
+        f"see {short(first.folder)}/job.log, then go on with: hopscreen run {spec_file}"
     )
 
 
@@ -190,12 +190,13 @@ def status(
     ```
     """
     with quiet():
+        from launch.run_states import run_states
         from stores import queries
         from stores.screen_store import open_store
 
         with open_store(store, create=False) as opened:
             found = queries.summary(opened)
-            runs = _run_states(opened)
+            runs = run_states(opened)
     if format_ is Format.JSON:
         from dataclasses import asdict
 
@@ -212,36 +213,6 @@ def status(
         print_rich(f"{one['name']}: {one['state']}, {one['jobs_done']} jobs done; {one['now']}")
     if found.failures:
         say(f"to try what failed again: hopscreen retry --store {store}")
-
-
-def _run_states(store: ScreenStore) -> list[dict[str, Any]]:
-    """Describe the latest run of each screening file."""
-    from launch.lock import is_running
-    from launch.run_log import all_runs, jobs_of
-
-    states: dict[str, dict[str, Any]] = {}
-    for doc in all_runs(store.runs):
-        if doc["spec_file"] in states:
-            continue
-        jobs = jobs_of(store.runs, doc["run_id"])
-        current = [job["name"] for job in jobs if job["state"] == "running"]
-        failed = [job["name"] for job in jobs if job["state"] == "failed"]
-        if doc.get("finished_at"):
-            state, now = "finished", f"{doc['finished_at']:%Y-%m-%d %H:%M} UTC"
-        elif is_running(Path(doc["folder"])):
-            state, now = "running", f"at work on {', '.join(current) or 'its next job'}"
-        else:
-            state = "failed" if failed else "stopped"
-            now = f"go on with: hopscreen run {_short(Path(doc['spec_file']))}"
-        states[doc["spec_file"]] = {
-            "name": doc["name"],
-            "screen_id": doc["screen_id"],
-            "state": state,
-            "jobs_done": sum(job["state"] == "done" for job in jobs),
-            "jobs_failed": failed,
-            "now": now,
-        }
-    return list(states.values())
 
 
 def retry(
@@ -278,10 +249,4 @@ def retry(
         return
     say(f"waiting again: {forgotten}")
     for file in sorted({run["spec_file"] for run in runs}):
-        say(f"next:  hopscreen run {_short(Path(file))}")
-
-
-def _short(path: Path) -> str:
-    """Write a path from here if it lies below."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+        say(f"next:  hopscreen run {short(Path(file))}")

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # One thread per process: parallelism here is by processes.
 export OMP_NUM_THREADS := 1
 
-.PHONY: install demo test lint format bench clean
+.PHONY: install demo test test-dgl lint format bench clean
 
 install: $(VENV)/.installed
 
@@ -24,6 +24,20 @@ demo: install
 test: install
 	$(BIN)/python -m pytest
 
+# Our MODEL-3 against the original on DGL, in an environment of its own: the one above and dgl,
+# which has wheels for Python 3.11 only.
+DGL := .venv-dgl
+test-dgl: $(DGL)/.installed
+	DGLBACKEND=pytorch $(DGL)/bin/python -c "import dgl"  # a test that skips shows nothing
+	$(DGL)/bin/python -m pytest tests/em_model/paper/test_dgl_parity.py
+
+$(DGL)/.installed: $(VENV)/.installed
+	$(BIN)/python -m venv --clear $(DGL)
+	echo "import site; site.addsitedir('$$($(BIN)/python -c "import site; print(site.getsitepackages()[0])")')" \
+		> $$($(DGL)/bin/python -c "import site; print(site.getsitepackages()[0])")/below.pth
+	$(DGL)/bin/pip install -q --no-deps -c constraints.txt dgl
+	touch $@
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -37,4 +51,4 @@ bench: install
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf $(VENV) build *.egg-info examples/*.store
+	rm -rf $(VENV) $(DGL) build *.egg-info examples/*.store

@@ -9,7 +9,7 @@ from launch.output import table
 from launch.profile_plot import draw_profile
 
 if TYPE_CHECKING:
-    from stores.documents import BarrierDoc, RankedDoc
+    from stores.documents import BarrierDoc, RankedMaterial
     from stores.queries import FailureGroup, HopView, MaterialView, Summary
 
 LEVEL_TITLES = {"band": "band model", "mlip": "MACE-NEB", "dft": "DFT-NEB"}
@@ -25,7 +25,7 @@ def interval(bounds: Sequence[float] | None) -> str:
     return f"{bounds[0]:.2f} … {bounds[1]:.2f}" if bounds else "–"
 
 
-def rank_table(docs: Sequence[RankedDoc]) -> Any:
+def rank_table(docs: Sequence[RankedMaterial]) -> Any:
     """Return the ranking as a table."""
     temperatures = {doc.temperature_k for doc in docs}
     at = f" {temperatures.pop():g} K" if len(temperatures) == 1 else ""
@@ -170,7 +170,7 @@ def hop_table(hops: Sequence[dict[str, Any]]) -> Any:
     return made
 
 
-def _limits(ranked: RankedDoc) -> Any:
+def _limits(ranked: RankedMaterial) -> Any:
     made = table(
         "limit in", "barrier / eV", "90 % interval", "rests on", "hop",
         title=f"rank {ranked.rank}", left=("limit in", "rests on", "hop"),

@@ -1,6 +1,6 @@
 """The ranking as a maggma builder: only what changed is looked at again.
 
-``mrun rank.json`` runs it, where ``rank.json`` holds ::
+``hopscreen rank --build`` runs it here, ``mrun rank.json`` anywhere, where ``rank.json`` holds ::
 
     {"@module": "stores.builder", "@class": "RankBuilder", "store_uri": "mongodb://host/li"}
 """
@@ -12,22 +12,24 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from maggma.core import Builder
+from maggma.utils import grouper
 
-from stores.documents import RankedDoc
-from stores.ranking import MaterialData, load_materials, rank_material, renumber, write_ranked
+from stores.calibration import calibrate
+from stores.documents import CandidateDoc, RankedDoc
+from stores.rank_note import RankNote, RankSettings
+from stores.ranking import MaterialData, load_materials, rank_material, write_ranked
 from stores.screen_store import ScreenStore, open_store
 
 _MARGIN = timedelta(minutes=2)
 """How far clocks may differ, and how long a write may take to be seen."""
-
-_MARK = "rank_builder"
 
 
 class RankBuilder(Builder):
     """Keep ``ranked`` up to date with ``candidates``, ``hops`` and ``barriers``.
 
     Running it twice changes nothing, and any number of changes gives what
-    :func:`stores.ranking.rank_materials` gives from scratch.
+    :func:`stores.ranking.rank_materials` gives from scratch. Everything is looked at again when
+    the settings are others, or when new estimates have moved a calibration.
 
     Parameters
     ----------
@@ -35,7 +37,7 @@ class RankBuilder(Builder):
         Folder or ``mongodb://`` URI, for :func:`~stores.screen_store.open_store`. Credentials
         belong in the environment, since a builder is written to files.
     temperature_k, dimension
-        As for :func:`~stores.ranking.rank_materials`. A material ranked with others is stale.
+        As for :func:`~stores.ranking.rank_materials`; those of the last time where None.
     rebuild
         Look at every material, as after documents have been deleted by hand.
     chunk_size
@@ -45,17 +47,22 @@ class RankBuilder(Builder):
     def __init__(
         self,
         store_uri: str,
-        temperature_k: float = 300.0,
-        dimension: int = 1,
+        temperature_k: float | None = None,
+        dimension: int | None = None,
         rebuild: bool = False,
         chunk_size: int = 500,
     ) -> None:
+        if dimension not in (None, 1, 2, 3):
+            raise ValueError(f"dimension {dimension}: give 1, 2 or 3")
         self.store_uri = store_uri
         self.temperature_k = temperature_k
         self.dimension = dimension
         self.rebuild = rebuild
+        self.changed = 0
+        """Documents written or taken out so far."""
+        self._failed = 0
         self._store: ScreenStore | None = None
-        self._began: datetime | None = None
+        self._note = RankNote()
         super().__init__(sources=[], targets=[], chunk_size=chunk_size)
 
     @property
@@ -74,49 +81,70 @@ class RankBuilder(Builder):
             self.targets = [self._store.ranked]
 
     def get_items(self) -> Iterator[MaterialData]:
-        """Yield the materials whose documents changed since the last build."""
-        self._began = datetime.now(UTC)
+        """Yield the materials whose ranking may be out of date."""
         ids = self.stale()
         self.total = len(ids)
         self.logger.info("%d materials to look at", self.total)
-        for batch in load_materials(self.store, ids):
+        note = self._note
+        for batch in load_materials(self.store, ids, note.settings, note.calibrations):
             yield from batch
 
     def stale(self) -> list[str]:
-        """Return the candidates whose ranking may be out of date, sorted."""
-        mark = self.store.marks.query_one({"name": _MARK})
-        changed: dict[str, Any] = {}
-        if mark is not None and not self.rebuild:
-            changed = {"last_updated": {"$gte": mark["began"] - _MARGIN}}
+        """Return the candidates whose ranking may be out of date, sorted.
+
+        Rankings of candidates that are gone are taken out on the way.
+        """
+        old = RankNote.read(self.store)
+        settings = RankSettings(
+            old.settings.temperature_k if self.temperature_k is None else self.temperature_k,
+            old.settings.dimension if self.dimension is None else self.dimension,
+        )
+        self._note = RankNote(datetime.now(UTC), settings, calibrate(self.store))
+        if (
+            self.rebuild
+            or old.began is None
+            or (old.settings, old.calibrations) != (settings, self._note.calibrations)
+        ):
+            known = self.store.ids(CandidateDoc)
+            if orphans := sorted(set(self.store.ids(RankedDoc)) - set(known)):
+                self.store.ranked.remove_docs({"candidate_id": {"$in": orphans}})
+                self.changed += len(orphans)
+            return known
+        since = {"last_updated": {"$gte": old.began - _MARGIN}}
         ids: set[str] = set()
-        for source in (self.store.candidates, self.store.hops, self.store.barriers):
-            ids |= {row["candidate_id"] for row in _candidate_ids(source, changed)}
-        others = [
-            {"temperature_k": {"$ne": self.temperature_k}},
-            {"dimension": {"$ne": self.dimension}},
-        ]
-        ids |= {row["candidate_id"] for row in _candidate_ids(self.store.ranked, {"$or": others})}
-        return sorted(ids)
+        for source in self.sources:
+            ids |= _candidate_ids(source, since)
+        others = [{name: {"$ne": value}} for name, value in vars(settings).items()]
+        return sorted(ids | _candidate_ids(self.store.ranked, {"$or": others}))
 
     def process_item(self, item: MaterialData) -> tuple[str, RankedDoc | None]:
         """Rank one material by itself; needs no store."""
-        doc = rank_material(item, temperature_k=self.temperature_k, dimension=self.dimension)
-        return item.candidate.candidate_id, doc
+        return item.candidate.candidate_id, rank_material(item)
 
-    def update_targets(self, items: list[tuple[str, RankedDoc | None]]) -> None:
+    def update_targets(self, items: list[tuple[str, RankedDoc | None] | None]) -> None:
         """Write the rankings that changed."""
-        write_ranked(self.store, dict(items))
+        ranked = dict(item for item in items if item is not None)
+        self._failed += len(items) - len(ranked)  # mrun has told why
+        self.changed += write_ranked(self.store, ranked)
 
     def finalize(self) -> None:
-        """Number the ranks, and remember how far this build has come."""
-        renumber(self.store)
-        self.store.marks.update([{"name": _MARK, "began": self._began}])
+        """Remember how far this build has come, unless a material could not be ranked."""
+        if not self._failed:
+            self._note.write(self.store)
         self.store.close()
         self._store = None
 
+    def build(self) -> Iterator[int]:
+        """Run here; yield how many materials have been looked at, after each chunk."""
+        self.connect()
+        done = 0
+        for chunk in grouper(self.get_items(), self.chunk_size):
+            self.update_targets([self.process_item(item) for item in chunk])
+            done += len(chunk)
+            yield done
+        self.finalize()
 
-def _candidate_ids(source: Any, criteria: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    found: Iterator[dict[str, Any]] = source._collection.find(
-        criteria, {"_id": 0, "candidate_id": 1}
-    )
-    return found
+
+def _candidate_ids(source: Any, criteria: dict[str, Any]) -> set[str]:
+    rows = source._collection.find(criteria, {"_id": 0, "candidate_id": 1})
+    return {row["candidate_id"] for row in rows}

@@ -6,12 +6,15 @@ thing computed twice is one document, and a second screen reuses the first one's
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Goes up with any change of the fields below, so that an older hopscreen refuses what it would
+misread; :data:`stores.migrate.STEPS` says how documents get there."""
 
 Level = Literal["band", "mlip", "dft"]
 """Levels of a barrier estimate, cheapest first; see :data:`LEVELS`."""
@@ -31,6 +34,10 @@ class Document(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     schema_version: int = SCHEMA_VERSION
+
+    def flaw(self) -> str | None:
+        """Say in one line what makes a document useless though its fields have their types."""
+        return None
 
 
 class ModelRef(BaseModel):
@@ -166,6 +173,29 @@ class BarrierDoc(Document):
     error: Failure | None = None
     provenance: Provenance
 
+    def flaw(self) -> str | None:
+        """A finished estimate is a finite number inside of its interval."""
+        if self.status == "failed":
+            return None
+        if self.barrier_ev is None or self.interval_90_ev is None:
+            return "done without barrier_ev or interval_90_ev"
+        low, high = self.interval_90_ev
+        if not -math.inf < low <= self.barrier_ev <= high < math.inf:
+            return f"barrier_ev {self.barrier_ev} outside of interval_90_ev ({low}, {high})"
+        return None
+
+    def estimate_ev(self) -> tuple[float, Interval]:
+        """Return the value and the interval of a finished estimate.
+
+        Raises
+        ------
+        ValueError
+            There is none.
+        """
+        if self.barrier_ev is None or self.interval_90_ev is None:
+            raise ValueError(f"barriers: {self.barrier_id}: {self.flaw() or 'failed'}")
+        return self.barrier_ev, self.interval_90_ev
+
 
 class DimensionLimit(BaseModel):
     """The hop that limits transport through a material in ``dimension`` dimensions."""
@@ -176,21 +206,32 @@ class DimensionLimit(BaseModel):
     limiting_hop_id: str
     level: Level
     label: str | None = None
+    uncalibrated_ev: float | None = Field(
+        default=None,
+        description="what the level itself said, where dearer levels moved it (calibration)",
+    )
     alternatives: list[str] = Field(
         default_factory=list, description="hops that may limit instead, within the intervals"
     )
 
 
 class RankedDoc(Document):
-    """One material: what limits it, how sure we are, and its place."""
+    """One material: what limits it, and how sure we are.
+
+    Its place among the others is no field: one new estimate moves the places of all materials
+    behind it. :func:`stores.queries.ranked` counts it when it is asked for.
+    """
 
     candidate_id: str
     material_id: str
     formula: str
     working_ion: str
-    rank: int
     barrier_ev: float
     interval_90_ev: Interval
+    uncalibrated_ev: float | None = Field(
+        default=None,
+        description="what the level itself said, where dearer levels moved it (calibration)",
+    )
     level: Level
     label: str | None = None
     dimension: int = Field(description="the dimension that barrier_ev is for")
@@ -204,8 +245,24 @@ class RankedDoc(Document):
     levels_disagree: bool = Field(
         default=False, description="some hop has estimates whose intervals do not overlap"
     )
+    disagreeing_hop_ids: list[str] = Field(
+        default_factory=list, description="those hops, for a person to look at"
+    )
+    elements: list[str] = Field(default_factory=list, description="symbols, sorted")
+    cost_usd_per_kg: float | None = Field(
+        default=None, description="of its elements, see stores.elements"
+    )
+    hazard: int | None = Field(
+        default=None, description="worst grade of its elements, 0 to 3, see stores.elements"
+    )
     energy_above_hull_ev: float | None = None
     band_gap_ev: float | None = None
     source: str | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
     provenance: Provenance
+
+
+class RankedMaterial(RankedDoc):
+    """A :class:`RankedDoc` with its place in the whole ranking, as a query answers."""
+
+    rank: int = Field(description="1 + number of materials before it by (barrier_ev, id)")

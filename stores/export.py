@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from stores.documents import RankedDoc
+from stores.documents import RankedMaterial
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,13 +22,14 @@ COLUMNS = (
     "barrier_1d_ev", "barrier_2d_ev", "barrier_3d_ev",
     "num_hops", "num_failed", "levels_disagree",
     "energy_above_hull_ev", "band_gap_ev", "source", "candidate_id",
+    "uncalibrated_ev", "cost_usd_per_kg", "hazard",
 )  # fmt: skip
 """Columns of the CSV and the frame."""
 
 _INTERVALS = ("interval_90_ev", "diffusivity_interval_90_cm2_s")
 
 
-def rank_row(doc: RankedDoc) -> dict[str, Any]:
+def rank_row(doc: RankedMaterial) -> dict[str, Any]:
     """Return one material as ``hopscreen rank --format json`` gives it.
 
     The keys are a contract: programs rely on them, and they are only ever added to.
@@ -57,20 +58,23 @@ def rank_row(doc: RankedDoc) -> dict[str, Any]:
         "band_gap_ev": doc.band_gap_ev,
         "source": doc.source,
         "candidate_id": doc.candidate_id,
+        "uncalibrated_ev": doc.uncalibrated_ev,
+        "cost_usd_per_kg": doc.cost_usd_per_kg,
+        "hazard": doc.hazard,
     }
 
 
-def to_json(docs: Iterable[RankedDoc]) -> str:
+def to_json(docs: Iterable[RankedMaterial]) -> str:
     """Return the ranking as one JSON array."""
     return json.dumps([rank_row(doc) for doc in docs], indent=2, allow_nan=False)
 
 
-def to_json_lines(docs: Iterable[RankedDoc]) -> str:
+def to_json_lines(docs: Iterable[RankedMaterial]) -> str:
     """Return the ranking as JSON, one material a line."""
     return "".join(json.dumps(rank_row(doc), allow_nan=False) + "\n" for doc in docs)
 
 
-def to_csv(docs: Iterable[RankedDoc]) -> str:
+def to_csv(docs: Iterable[RankedMaterial]) -> str:
     """Return the ranking as CSV; an interval is two columns, ``…_low`` and ``…_high``."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -80,19 +84,19 @@ def to_csv(docs: Iterable[RankedDoc]) -> str:
     return out.getvalue()
 
 
-def to_frame(docs: Iterable[RankedDoc]) -> pd.DataFrame:
+def to_frame(docs: Iterable[RankedMaterial]) -> pd.DataFrame:
     """Return the ranking as a pandas frame, with the columns of :func:`to_csv`."""
     import pandas as pd
 
     return pd.DataFrame([_flat(doc) for doc in docs], columns=list(COLUMNS))
 
 
-def _limit(doc: RankedDoc, dimension: str) -> float | None:
+def _limit(doc: RankedMaterial, dimension: str) -> float | None:
     limit = doc.limits.get(dimension)
     return limit.barrier_ev if limit else None
 
 
-def _flat(doc: RankedDoc) -> dict[str, Any]:
+def _flat(doc: RankedMaterial) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in rank_row(doc).items():
         if key in _INTERVALS:

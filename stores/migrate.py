@@ -1,8 +1,9 @@
 """Bring a store from one version of the schema to the next.
 
-When a document's fields change their meaning, :data:`~stores.documents.SCHEMA_VERSION` goes up by
-one, and :data:`STEPS` gets an entry that says how each collection's documents change. New fields
-with a default need neither.
+When the fields of a document change, :data:`~stores.documents.SCHEMA_VERSION` goes up by one, and
+:data:`STEPS` gets an entry that says how each collection's documents change; an empty one where
+fields with defaults have come, for a hopscreen that does not know them would leave out all the
+documents that have them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ from stores.screen_store import COLLECTIONS
 Row = dict[str, Any]
 Step = Mapping[str, Callable[[Row], Row]]
 
-STEPS: dict[int, Step] = {}
+STEPS: dict[int, Step] = {
+    # Places are counted when they are asked for.
+    1: {"ranked": lambda row: {key: row[key] for key in row if key != "rank"}},
+}
 """Version → how each collection's documents become those of the next version."""
 
 _BATCH = 500

@@ -5,26 +5,25 @@ Filters are MongoDB's; the pages of ``docs/queries.md`` show them at work.
 
 from __future__ import annotations
 
-import json
-import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
-from pymongo.errors import PyMongoError
-
-from stores.documents import LEVELS, BarrierDoc, CandidateDoc, Failure, HopDoc, RankedDoc
+from stores.documents import (
+    LEVELS,
+    BarrierDoc,
+    CandidateDoc,
+    Failure,
+    HopDoc,
+    RankedDoc,
+    RankedMaterial,
+)
 from stores.errors import BadInput
-from stores.ranking import best_estimates
+from stores.estimates import best_estimates
+from stores.places import with_places
 from stores.screen_store import ScreenStore
-
-Where = Mapping[str, Any] | str | None
-
-_EXAMPLE = """give a Mongo filter, as in '{"barrier_ev": {"$lt": 0.35}}'"""
-
-_CODE = ("$where", "$function", "$accumulator")
+from stores.where import Where, check_field, one_line, parse_where
 
 
 def ranked(
@@ -34,7 +33,7 @@ def ranked(
     *,
     sort: Mapping[str, int] | None = None,
     skip: int = 0,
-) -> list[RankedDoc]:
+) -> list[RankedMaterial]:
     """Return the ranking, best first.
 
     Parameters
@@ -50,62 +49,33 @@ def ranked(
     skip
         How many to leave out at the start: a page.
 
+    Returns
+    -------
+    list of RankedMaterial
+        Their ``rank`` is the place in the whole ranking, whatever the filter and the order.
+
     Raises
     ------
     BadInput
-        The filter is not valid.
+        The filter or a field to sort by is not valid.
     """
     if top is not None and top < 1:
         raise BadInput(f"--top: {top} is not allowed; give 1 or more")
     criteria = parse_where(where)
     order = dict(sort or {"barrier_ev": 1})
+    for name in order:
+        check_field(name, RankedDoc, "--sort")
     order.setdefault("candidate_id", 1)
-    try:
-        return list(store.find(RankedDoc, criteria, sort=order, skip=skip, limit=top or 0))
-    except (PyMongoError, NotImplementedError, TypeError) as error:
-        raise _bad_where(error) from None
+    with one_line():
+        docs = list(store.find(RankedDoc, criteria, sort=order, skip=skip, limit=top or 0))
+    return with_places(store, docs)
 
 
 def count_ranked(store: ScreenStore, where: Where = None) -> int:
     """Count the ranked materials that match a filter; see :func:`ranked`."""
     criteria = parse_where(where)
-    try:
+    with one_line():
         return store.count(RankedDoc, criteria)
-    except (PyMongoError, NotImplementedError, TypeError) as error:
-        raise _bad_where(error) from None
-
-
-def parse_where(where: Where) -> dict[str, Any]:
-    """Read a Mongo filter from JSON; dates as ``{"$date": "2026-01-31T00:00:00Z"}``.
-
-    Raises
-    ------
-    BadInput
-        It is not JSON, not a mapping, or wants to run code.
-    """
-    if where is None:
-        return {}
-    if isinstance(where, str):
-        try:
-            where = json.loads(where, object_hook=_typed)
-        except (ValueError, TypeError) as error:
-            raise BadInput(f"--where: not valid JSON ({_line(error)}); {_EXAMPLE}") from None
-    if not isinstance(where, Mapping):
-        raise BadInput(f"--where: not a mapping; {_EXAMPLE}")
-    for name in _CODE:
-        if any(True for _ in _values(where, name)):
-            raise BadInput(f"--where: {name} runs code and is not allowed; use other operators")
-    for pattern in _values(where, "$regex"):
-        try:
-            re.compile(pattern)
-        except (re.error, TypeError) as error:
-            raise BadInput(f"--where: $regex {pattern!r}: {error}; mend the pattern") from None
-    return dict(where)
-
-
-def _typed(value: dict[str, Any]) -> Any:
-    """Read the dates of MongoDB's extended JSON; all else stands as written."""
-    return datetime.fromisoformat(value["$date"]) if set(value) == {"$date"} else value
 
 
 @dataclass(frozen=True)
@@ -126,7 +96,7 @@ class MaterialView:
     """A material with its hops, shortest first."""
 
     candidate: CandidateDoc
-    ranked: RankedDoc | None
+    ranked: RankedMaterial | None
     hops: list[HopView]
 
 
@@ -172,7 +142,8 @@ def find_material(store: ScreenStore, name: str) -> MaterialView | None:
         HopView(hop, _by_level(estimates[hop.hop_id]))
         for hop in store.find(HopDoc, mine, sort={"length_ang": 1, "hop_id": 1})
     ]
-    return MaterialView(candidate, store.get(RankedDoc, **mine), hops)
+    place = with_places(store, store.find(RankedDoc, mine))
+    return MaterialView(candidate, place[0] if place else None, hops)
 
 
 def find_hop(store: ScreenStore, hop_id: str) -> HopView | None:
@@ -305,24 +276,3 @@ def _hop_ids(store: ScreenStore, criteria: dict[str, Any]) -> Iterable[dict[str,
 
 def _by_level(docs: Iterable[BarrierDoc]) -> list[BarrierDoc]:
     return sorted(docs, key=lambda doc: (LEVELS.index(doc.level), doc.barrier_id))
-
-
-def _values(value: Any, wanted: str) -> Iterator[Any]:
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            if key == wanted:
-                yield item
-            yield from _values(item, wanted)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _values(item, wanted)
-
-
-def _bad_where(error: Exception) -> BadInput:
-    return BadInput(f"--where: {_line(error)}; {_EXAMPLE}")
-
-
-def _line(error: Exception) -> str:
-    details = getattr(error, "details", None)
-    text = details.get("errmsg", str(error)) if isinstance(details, dict) else str(error)
-    return " ".join(text.split())

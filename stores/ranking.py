@@ -1,6 +1,7 @@
 """The ranking: one document per material, limited by its percolating network of hops.
 
-The best available level of each hop decides (DFT over MLIP over band model). A material's
+The best available level of each hop decides (DFT over MLIP over band model); where enough hops
+have a dearer estimate too, cheap ones are calibrated (:mod:`stores.calibration`). A material's
 barrier in *d* dimensions is the lowest energy at which the hops open to the ion connect the
 crystal to itself in *d* independent directions.
 """
@@ -9,26 +10,25 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from typing import Any
 
-from pymongo import UpdateOne
-
+from stores.calibration import UNCALIBRATED, Calibrations, calibrate
 from stores.documents import (
     LEVELS,
     BarrierDoc,
     CandidateDoc,
     DimensionLimit,
     HopDoc,
-    Interval,
-    Level,
     Provenance,
     RankedDoc,
 )
+from stores.elements import cost_usd_per_kg, elements, hazard
+from stores.estimates import best_estimates, disagreeing_hops
 from stores.network import HopBarrier, limiting_barrier
+from stores.rank_note import USUAL, RankNote, RankSettings
 from stores.screen_store import ScreenStore
 
 ATTEMPT_FREQUENCY_HZ = 1e13
@@ -47,6 +47,8 @@ class MaterialData:
     candidate: CandidateDoc
     hops: list[HopDoc]
     barriers: list[BarrierDoc]
+    settings: RankSettings = USUAL
+    calibrations: Calibrations = UNCALIBRATED
 
 
 def rank_materials(
@@ -60,7 +62,8 @@ def rank_materials(
     """Bring ``ranked`` up to date.
 
     Only documents that change are written, so that doing it twice changes nothing. Materials
-    that no longer reach ``dimension`` leave the ranking.
+    that no longer reach ``dimension`` leave the ranking. When new estimates have moved a
+    calibration, the other ranked materials follow, each with its own settings.
 
     Parameters
     ----------
@@ -71,8 +74,7 @@ def rank_materials(
     dimension
         In how many dimensions the ion must get through, 1 to 3.
     candidate_ids, screen_id
-        Which materials to look at again; all of them where neither is given. The ranks run over
-        the whole collection in any case.
+        Which materials to look at again; all of them where neither is given.
 
     Returns
     -------
@@ -82,28 +84,51 @@ def rank_materials(
     Raises
     ------
     ValueError
-        A barrier has no interval, or ``dimension`` is not 1, 2 or 3.
+        ``dimension`` is not 1, 2 or 3.
     """
     if dimension not in (1, 2, 3):
         raise ValueError(f"dimension {dimension}: give 1, 2 or 3")
     if candidate_ids is None:
         candidate_ids = store.ids(CandidateDoc, {"screens": screen_id} if screen_id else {})
-    count = 0
-    for batch in load_materials(store, candidate_ids):
-        ranked = {
-            item.candidate.candidate_id: rank_material(
-                item, temperature_k=temperature_k, dimension=dimension
-            )
-            for item in batch
-        }
-        write_ranked(store, ranked)
-        count += sum(doc is not None for doc in ranked.values())
-    renumber(store)
+    ids = sorted(set(candidate_ids))
+    settings = RankSettings(temperature_k, dimension)
+    calibrations = calibrate(store)
+    count = _rank(store, ids, settings, calibrations)
+    note = RankNote.read(store)
+    if note.calibrations != calibrations:
+        for other, members in _ranked_by_settings(store, without=set(ids)).items():
+            _rank(store, members, other, calibrations)
+    # What the builder remembers of other settings no longer holds for these materials.
+    began = note.began if note.settings == settings else None
+    RankNote(began, settings, calibrations).write(store)
     return count
 
 
+def _rank(
+    store: ScreenStore, ids: list[str], settings: RankSettings, calibrations: Calibrations
+) -> int:
+    count = 0
+    for batch in load_materials(store, ids, settings, calibrations):
+        ranked = {item.candidate.candidate_id: rank_material(item) for item in batch}
+        write_ranked(store, ranked)
+        count += sum(doc is not None for doc in ranked.values())
+    return count
+
+
+def _ranked_by_settings(store: ScreenStore, without: set[str]) -> dict[RankSettings, list[str]]:
+    fields = {"_id": 0, "candidate_id": 1, "temperature_k": 1, "dimension": 1}
+    found: dict[RankSettings, list[str]] = defaultdict(list)
+    for row in store.ranked._collection.find({}, fields, sort=[("candidate_id", 1)]):
+        if row["candidate_id"] not in without:
+            found[RankSettings(row["temperature_k"], row["dimension"])].append(row["candidate_id"])
+    return found
+
+
 def load_materials(
-    store: ScreenStore, candidate_ids: Iterable[str]
+    store: ScreenStore,
+    candidate_ids: Iterable[str],
+    settings: RankSettings = USUAL,
+    calibrations: Calibrations = UNCALIBRATED,
 ) -> Iterator[list[MaterialData]]:
     """Yield what is known of materials, some hundred at a time."""
     ids = sorted(set(candidate_ids))
@@ -113,26 +138,26 @@ def load_materials(
         for hop in store.find(HopDoc, among):
             hops[hop.candidate_id].append(hop)
         barriers: dict[str, list[BarrierDoc]] = defaultdict(list)
-        for barrier in store.find(BarrierDoc, among):
+        for barrier in store.find(BarrierDoc, among, without=("profile", "warnings")):
             barriers[barrier.candidate_id].append(barrier)
         yield [
-            MaterialData(doc, hops[doc.candidate_id], barriers[doc.candidate_id])
+            MaterialData(
+                doc, hops[doc.candidate_id], barriers[doc.candidate_id], settings, calibrations
+            )
             for doc in store.find(CandidateDoc, among)
         ]
 
 
-def rank_material(
-    data: MaterialData, *, temperature_k: float = 300.0, dimension: int = 1
-) -> RankedDoc | None:
-    """Rank one material by itself; its ``rank`` is 0 until :func:`renumber`.
+def rank_material(data: MaterialData) -> RankedDoc | None:
+    """Rank one material by itself.
 
     Returns
     -------
     RankedDoc or None
-        None where no network of estimated hops reaches ``dimension``.
+        None where no network of estimated hops reaches ``data.settings.dimension``.
     """
-    best = best_estimates(data.barriers)
-    hops, limits = _limits(data.hops, best)
+    temperature_k, dimension = data.settings.temperature_k, data.settings.dimension
+    hops, limits = _limits(data.hops, best_estimates(data.barriers), data.calibrations)
     if str(dimension) not in limits:
         return None
     limit = limits[str(dimension)]
@@ -145,14 +170,16 @@ def rank_material(
 
     low, high = limit.interval_90_ev
     candidate = data.candidate
+    disagreeing = disagreeing_hops(data.barriers)
+    symbols = elements(candidate.formula)
     return RankedDoc(
         candidate_id=candidate.candidate_id,
         material_id=candidate.material_id,
         formula=candidate.formula,
         working_ion=candidate.working_ion,
-        rank=0,
         barrier_ev=limit.barrier_ev,
         interval_90_ev=limit.interval_90_ev,
+        uncalibrated_ev=limit.uncalibrated_ev,
         level=limit.level,
         label=limit.label,
         dimension=dimension,
@@ -163,7 +190,11 @@ def rank_material(
         diffusivity_interval_90_cm2_s=(diffusivity(high), diffusivity(low)),
         num_hops=len(hops),
         num_failed=sum(doc.status == "failed" for doc in data.barriers),
-        levels_disagree=levels_disagree(data.barriers),
+        levels_disagree=bool(disagreeing),
+        disagreeing_hop_ids=disagreeing,
+        elements=symbols,
+        cost_usd_per_kg=cost_usd_per_kg(candidate.formula),
+        hazard=hazard(symbols),
         energy_above_hull_ev=candidate.energy_above_hull_ev,
         band_gap_ev=candidate.band_gap_ev,
         source=candidate.source,
@@ -173,7 +204,7 @@ def rank_material(
 
 
 def _limits(
-    hops: Iterable[HopDoc], best: dict[str, BarrierDoc]
+    hops: Iterable[HopDoc], best: Mapping[str, BarrierDoc], calibrations: Calibrations
 ) -> tuple[list[HopDoc], dict[str, DimensionLimit]]:
     """Return the hops that make the network, and what limits it in each dimension it reaches.
 
@@ -193,9 +224,11 @@ def _limits(
     if not networks:
         return [], {}
     _, members = max(networks.items(), key=merit)
+    estimates = {hop.hop_id: calibrations.apply(best[hop.hop_id]) for hop in members}
     known = [
-        HopBarrier(hop_id=hop.hop_id, edges=hop.edges, **_estimate(best[hop.hop_id]))
+        HopBarrier(hop.hop_id, hop.edges, barrier_ev=value, interval_90_ev=interval)
         for hop in members
+        for value, interval, _ in [estimates[hop.hop_id]]
     ]
     limits = {}
     for dimension in (1, 2, 3):
@@ -210,6 +243,7 @@ def _limits(
             limiting_hop_id=limit.limiting_hop_id,
             level=estimate.level,
             label=estimate.label,
+            uncalibrated_ev=estimate.barrier_ev if estimates[estimate.hop_id][2] else None,
             alternatives=list(limit.alternatives),
         )
     return members, limits
@@ -218,52 +252,6 @@ def _limits(
 @cache
 def _versions() -> dict[str, str]:
     return {"hopscreen": version("hopscreen")}
-
-
-def _estimate(doc: BarrierDoc) -> dict[str, Any]:
-    return {"barrier_ev": doc.barrier_ev, "interval_90_ev": doc.interval_90_ev}
-
-
-def best_estimates(barriers: Iterable[BarrierDoc]) -> dict[str, BarrierDoc]:
-    """Return each hop's deciding estimate: the highest level, and within it the surest.
-
-    Failed estimates decide nothing. Within a level an estimate without a word of warning goes
-    before one with it (a demo preset), then the narrower interval, then the id, so that the
-    choice does not depend on the order of the calculations.
-
-    Raises
-    ------
-    ValueError
-        A finished estimate has no value or no interval.
-    """
-    best: dict[str, tuple[tuple[float, ...], str, BarrierDoc]] = {}
-    for doc in barriers:
-        if doc.status == "failed":
-            continue
-        if doc.barrier_ev is None or doc.interval_90_ev is None:
-            raise ValueError(f"barriers: {doc.barrier_id}: done without barrier_ev or its interval")
-        low, high = doc.interval_90_ev
-        merit = (-LEVELS.index(doc.level), doc.label is not None, high - low)
-        entry = (merit, doc.barrier_id, doc)
-        if doc.hop_id not in best or entry[:2] < best[doc.hop_id][:2]:
-            best[doc.hop_id] = entry
-    return {hop_id: doc for hop_id, (_, _, doc) in sorted(best.items())}
-
-
-def levels_disagree(barriers: Iterable[BarrierDoc]) -> bool:
-    """Say whether some hop has estimates of two levels whose intervals do not overlap."""
-    by_level: dict[Level, list[BarrierDoc]] = defaultdict(list)
-    for doc in barriers:
-        by_level[doc.level].append(doc)
-    intervals: dict[str, list[Interval]] = defaultdict(list)
-    for docs in by_level.values():
-        for hop_id, doc in best_estimates(docs).items():
-            if doc.interval_90_ev is not None:
-                intervals[hop_id].append(doc.interval_90_ev)
-    return any(
-        max(low for low, _ in known) > min(high for _, high in known)
-        for known in intervals.values()
-    )
 
 
 def diffusivity_cm2_s(
@@ -283,33 +271,27 @@ def diffusivity_cm2_s(
     return (length_ang * 1e-8) ** 2 * rate_hz / (2 * dimension)
 
 
-def write_ranked(store: ScreenStore, ranked: dict[str, RankedDoc | None]) -> None:
-    """Write the rankings that changed, and take out the materials that are None."""
+def write_ranked(store: ScreenStore, ranked: Mapping[str, RankedDoc | None]) -> int:
+    """Write the rankings that changed, and take out the materials that are None.
+
+    Returns
+    -------
+    int
+        How many documents were written or taken out.
+    """
     among = {"candidate_id": {"$in": sorted(ranked)}}
     old = {doc.candidate_id: doc for doc in store.find(RankedDoc, among)}
-    store.put(
-        doc.model_copy(update={"rank": old[key].rank if key in old else 0})
+    there = set(store.ids(RankedDoc, among))  # a broken one, too
+    count = store.put(
+        doc
         for key, doc in ranked.items()
         if doc is not None and not (key in old and _same(doc, old[key]))
     )
-    if gone := sorted(key for key, doc in ranked.items() if doc is None and key in old):
+    gone = sorted(key for key, doc in ranked.items() if doc is None and key in there)
+    if gone:
         store.ranked.remove_docs({"candidate_id": {"$in": gone}})
-
-
-def renumber(store: ScreenStore) -> None:
-    """Set every ``rank`` by rising barrier, then id."""
-    rows = store.ranked._collection.find(
-        {}, {"rank": 1}, sort=[("barrier_ev", 1), ("candidate_id", 1)]
-    )
-    changes = [
-        UpdateOne({"_id": row["_id"]}, {"$set": {"rank": rank}})
-        for rank, row in enumerate(rows, start=1)
-        if row["rank"] != rank
-    ]
-    if changes:
-        store.ranked._collection.bulk_write(changes, ordered=False)
+    return count + len(gone)
 
 
 def _same(new: RankedDoc, old: RankedDoc) -> bool:
-    aside = {"rank", "provenance"}
-    return new.model_dump(exclude=aside) == old.model_dump(exclude=aside)
+    return new.model_dump(exclude={"provenance"}) == old.model_dump(exclude={"provenance"})

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from stores.documents import LEVELS, BarrierDoc, Level
-from stores.ranking import best_estimates
+from stores.estimates import best_estimates
 from stores.screen_store import ScreenStore
 
 

@@ -63,7 +63,6 @@ INDEXES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("candidate_id",),
         ("material_id",),
         ("working_ion", "barrier_ev", "candidate_id"),
-        ("rank",),
         ("level",),
         ("dimension",),
         ("temperature_k",),
@@ -71,6 +70,10 @@ INDEXES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("energy_above_hull_ev",),
         ("diffusivity_cm2_s",),
         ("formula",),
+        ("elements",),
+        ("levels_disagree",),
+        ("cost_usd_per_kg",),
+        ("hazard",),
     ),
     "marks": (("name",),),
     "runs": (("run_id",), ("of", "number"), ("kind",)),
@@ -174,6 +177,7 @@ class ScreenStore:
         sort: dict[str, int] | None = None,
         skip: int = 0,
         limit: int = 0,
+        without: Iterable[str] = (),
     ) -> Iterator[Doc]:
         """Yield validated documents that match a Mongo filter.
 
@@ -187,12 +191,13 @@ class ScreenStore:
             Field → 1 or −1; by id where nothing is said.
         skip, limit
             Page; ``limit=0`` means all.
+        without
+            Fields not to read, which take their defaults: a profile is larger than all else.
         """
         store, key = self.collection_of(model)
+        hidden = dict.fromkeys(("_id", "last_updated", *without), 0)
         order = list((sort or {key: 1}).items())
-        rows = store._collection.find(
-            criteria or {}, {"_id": 0, "last_updated": 0}, sort=order, skip=skip, limit=limit
-        )
+        rows = store._collection.find(criteria or {}, hidden, sort=order, skip=skip, limit=limit)
         for row in rows:
             if (doc := _validated(model, row, f"{store.collection_name}: {row[key]}")) is not None:
                 yield doc
@@ -255,12 +260,16 @@ def _validated(model: type[Doc], row: dict[str, Any], where: str) -> Doc | None:
             "hopscreen knows; upgrade hopscreen"
         )
     try:
-        return model.model_validate(row)
+        doc = model.model_validate(row)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(map(str, first["loc"]))
-        _log.warning("%s: %s: %s; document left out", where, field, first["msg"])
-        return None
+        flaw: str | None = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    else:
+        flaw = doc.flaw()
+    if flaw is None:
+        return doc
+    _log.warning("%s: %s; document left out", where, flaw)
+    return None
 
 
 def open_store(uri: str, *, create: bool = True) -> ScreenStore:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stores.builder import RankBuilder
-from stores.documents import RankedDoc
+from stores.queries import ranked
 from stores.ranking import rank_materials
 
 X, Y = (0, 0, 1, 0, 0), (0, 0, 0, 1, 0)
@@ -25,13 +25,14 @@ def _add(store, samples, material, value, edges=(X,)):
 
 
 def _run(builder):
-    builder.connect()
-    builder.update_targets([builder.process_item(item) for item in builder.get_items()])
-    builder.finalize()
+    for _ in builder.build():
+        pass
+    return builder.changed
 
 
 def _ranking(store):
-    return [doc.model_dump(exclude={"provenance"}) for doc in store.find(RankedDoc)]
+    docs = ranked(store, sort={"candidate_id": 1})
+    return [doc.model_dump(exclude={"provenance"}) for doc in docs]
 
 
 def _age_documents(store):

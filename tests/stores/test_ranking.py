@@ -7,14 +7,10 @@ import math
 import pytest
 
 from stores.documents import BarrierDoc, RankedDoc
-from stores.ranking import (
-    MaterialData,
-    best_estimates,
-    diffusivity_cm2_s,
-    levels_disagree,
-    rank_material,
-    rank_materials,
-)
+from stores.estimates import best_estimates, disagreeing_hops
+from stores.queries import ranked
+from stores.rank_note import RankSettings
+from stores.ranking import MaterialData, diffusivity_cm2_s, rank_material, rank_materials
 
 X, Y, Z = (0, 0, 1, 0, 0), (0, 0, 0, 1, 0), (0, 0, 0, 0, 1)
 OUT, BACK = (0, 1, 0, 0, 0), (1, 0, 1, 0, 0)  # X in two halves
@@ -30,7 +26,7 @@ def cubic(samples):
 def test_each_dimension_has_its_limit(cubic, samples):
     candidate, hops = cubic
     barriers = [samples.barrier(h, "band", v) for h, v in zip(hops, (0.3, 0.2, 0.9), strict=True)]
-    doc = rank_material(MaterialData(candidate, hops, barriers), dimension=2)
+    doc = rank_material(MaterialData(candidate, hops, barriers, RankSettings(dimension=2)))
     assert [doc.limits[d].barrier_ev for d in "123"] == [0.2, 0.3, 0.9]
     assert [doc.limits[d].limiting_hop_id for d in "123"] == ["y", "x", "z"]
     assert (doc.barrier_ev, doc.dimension, doc.limiting_hop_id) == (0.3, 2, "x")
@@ -90,10 +86,12 @@ def test_levels_disagree_beyond_their_intervals(samples):
     hop = samples.hop("x", [X])
     band, near = samples.barrier(hop, "band", 0.2, 0.2), samples.barrier(hop, "mlip", 0.5, 0.15)
     far = samples.barrier(hop, "dft", 0.9, 0.1)
-    assert not levels_disagree([band, near])
-    assert levels_disagree([band, near, far])
+    assert disagreeing_hops([band, near]) == []
+    assert disagreeing_hops([band, near, far]) == ["x"]
+    doc = rank_material(MaterialData(samples.candidate(), [hop], [band, near, far]))
+    assert (doc.levels_disagree, doc.disagreeing_hop_ids) == (True, ["x"])
     other = samples.barrier(samples.hop("y", [Y]), "dft", 5.0)
-    assert not levels_disagree([band, near, other])
+    assert disagreeing_hops([band, near, other]) == []
 
 
 def test_hops_of_two_modes_do_not_mix(samples):
@@ -129,8 +127,7 @@ def _fill(store, samples, values):
 
 
 def _ranking(store):
-    found = store.find(RankedDoc, sort={"rank": 1})
-    return [(doc.rank, doc.material_id, doc.barrier_ev) for doc in found]
+    return [(doc.rank, doc.material_id, doc.barrier_ev) for doc in ranked(store)]
 
 
 def test_ranks_follow_barrier_then_id(store, samples):

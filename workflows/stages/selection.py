@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pymatgen.core import Structure
 
 from stores.documents import LEVELS, CandidateDoc, HopDoc, Level
-from stores.ranking import MaterialData, best_estimates, load_materials
+from stores.estimates import best_estimates
+from stores.ranking import MaterialData, load_materials
 from stores.screen_store import open_store
 from workflows.hops import Hop
 from workflows.neb_plan import NebPlan, neb_plan

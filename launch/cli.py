@@ -22,6 +22,7 @@ from em_model.errors import BadInput as ModelBadInput
 from launch import (
     backtest_command,
     check_command,
+    dashboard_command,
     dft_inputs_command,
     fireworks_command,
     output,
@@ -57,6 +58,7 @@ app = typer.Typer(
 )
 for module in (
     check_command,
+    dashboard_command,
     screen_commands,
     structure_commands,
     result_commands,

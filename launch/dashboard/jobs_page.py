@@ -1,0 +1,55 @@
+"""Running jobs and what failed: where a screen is, and where to look when it is not well."""
+
+from __future__ import annotations
+
+from flask import Flask, render_template, request
+
+from launch.run_log import all_runs, jobs_of
+from launch.run_states import run_states
+from stores.documents import LEVELS, BarrierDoc, CandidateDoc
+from stores.screen_store import ScreenStore
+
+PAGE = 50
+"""Failures on a page."""
+
+_HOSTS = {"$or": [{"status": "failed"}, {"hops_status": "failed"}]}
+"""Candidates that failed to be read, or whose hops were not found."""
+
+
+def add_to(app: Flask, store: ScreenStore) -> None:
+    """Add the pages of this module."""
+    app.add_url_rule("/jobs", "jobs", lambda: _jobs(store))
+
+
+def _jobs(store: ScreenStore) -> str:
+    stages = {
+        "candidates": store.count(CandidateDoc, _HOSTS),
+        **{
+            level: store.count(BarrierDoc, {"level": level, "status": "failed"}) for level in LEVELS
+        },
+    }
+    stage = request.args.get("stage", "")
+    if stage not in stages:
+        stage = max(stages, key=lambda name: stages[name])
+    pages = max(1, -(-stages[stage] // PAGE))
+    page = min(max(request.args.get("page", 1, int), 1), pages)
+    at = {"skip": (page - 1) * PAGE, "limit": PAGE}
+    runs = run_states(store)
+    latest = next(all_runs(store.runs), None)
+    return render_template(
+        "jobs.html",
+        runs=runs,
+        running=any(run["state"] == "running" for run in runs),
+        jobs=jobs_of(store.runs, latest["run_id"]) if latest else [],
+        latest=latest,
+        stages=stages,
+        stage=stage,
+        hosts=list(store.find(CandidateDoc, _HOSTS, **at)) if stage == "candidates" else [],
+        failures=(
+            []
+            if stage == "candidates"
+            else list(store.find(BarrierDoc, {"level": stage, "status": "failed"}, **at))
+        ),
+        page=page,
+        pages=pages,
+    )

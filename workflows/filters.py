@@ -1,7 +1,8 @@
 """Fitness filters: which hosts are worth a screen, and why the others are not.
 
-Each filter is one small function that takes a host and raises :class:`Refused` with its name
-and a reason. :data:`FILTERS` lists them in the order in which they are asked, cheapest first.
+Each filter is one small function that takes a host, or its formula, and raises :class:`Refused`
+with its name and a reason. :data:`FILTERS` and :data:`CHARGE_FILTERS` list them in the order in
+which they are asked.
 What needs a memory of other hosts is in :mod:`workflows.duplicates`.
 """
 
@@ -84,6 +85,7 @@ class FilterOptions(BaseModel):
 
 
 Filter = Callable[[Structure, str, FilterOptions], None]
+ChargeFilter = Callable[[str, str, FilterOptions], None]
 
 
 def working_ion_content(host: Structure, working_ion: str, options: FilterOptions) -> None:
@@ -120,20 +122,20 @@ def size(host: Structure, working_ion: str, options: FilterOptions) -> None:
         )
 
 
-def charge_balance(host: Structure, working_ion: str, options: FilterOptions) -> None:
+def charge_balance(formula: str, working_ion: str, options: FilterOptions) -> None:
     """Refuse hosts whose elements' usual oxidation states cannot sum to zero."""
-    if options.charge_balance and oxidation_states(_formula(host), working_ion) is None:
-        raise Refused("charge_balance", f"no usual oxidation states balance {_formula(host)}")
+    if options.charge_balance and oxidation_states(formula, working_ion) is None:
+        raise Refused("charge_balance", f"no usual oxidation states balance {formula}")
 
 
-def redox_mode(host: Structure, working_ion: str, options: FilterOptions) -> None:
+def redox_mode(formula: str, working_ion: str, options: FilterOptions) -> None:
     """Ask for, or refuse, a metal that can change its valence.
 
     See :func:`workflows.oxidation.redox_active_metals`.
     """
     if options.mode == "any":
         return
-    active = redox_active_metals(_formula(host), working_ion)
+    active = redox_active_metals(formula, working_ion)
     if options.mode == "electrode" and not active:
         raise Refused("redox_mode", "has no metal that can be oxidised, so is no electrode")
     if options.mode == "electrolyte" and active:
@@ -148,17 +150,15 @@ def disorder(host: Structure, working_ion: str, options: FilterOptions) -> None:
         )
 
 
-FILTERS: tuple[Filter, ...] = (
-    working_ion_content,
-    excluded_elements,
-    disorder,
-    size,
-    charge_balance,
-    redox_mode,
-)
+FILTERS: tuple[Filter, ...] = (working_ion_content, excluded_elements, disorder, size)
+
+CHARGE_FILTERS: tuple[ChargeFilter, ...] = (charge_balance, redox_mode)
+"""Asked last; they look at the formula alone."""
 
 
-def apply_filters(host: Structure, working_ion: str, options: FilterOptions) -> Structure:
+def apply_filters(
+    host: Structure, working_ion: str, options: FilterOptions, formula: str = ""
+) -> Structure:
     """Return the host, ordered if it was disordered and that was asked for.
 
     Parameters
@@ -169,6 +169,8 @@ def apply_filters(host: Structure, working_ion: str, options: FilterOptions) -> 
         Element symbol of the mobile ion.
     options
         The ``filters`` section of the screening file.
+    formula
+        By which charges are judged; left out: the host's.
 
     Raises
     ------
@@ -179,6 +181,8 @@ def apply_filters(host: Structure, working_ion: str, options: FilterOptions) -> 
         host = order_by_ewald(host, working_ion)
     for passes in FILTERS:
         passes(host, working_ion, options)
+    for agrees in CHARGE_FILTERS:
+        agrees(formula or _formula(host), working_ion, options)
     return host
 
 

@@ -1,9 +1,10 @@
 """Sites for the working ion in a host that holds none: a charged electrode.
 
-The sites come from the user, or from a *twin*: a host of the same framework that does hold the
-ion, as the discharged electrode does. Either way they are completed and averaged by the symmetry
-of the empty framework, so that hops can be told apart by symmetry. The host goes on with all its
-sites filled; its hops are computed in ``dilute`` mode, with one ion in the empty framework.
+The sites come from the user; from a *twin*, a host of the same framework that does hold the ion,
+as the discharged electrode does; or from the bond valences of the empty framework
+(:mod:`workflows.bond_valence`). In any case they are completed and averaged by the symmetry of the
+empty framework, so that hops can be told apart by symmetry. The host goes on with all its sites
+filled; its hops are computed in ``dilute`` mode, with one ion in the empty framework.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Composition, Element, Lattice, Structure
 
+from workflows.bond_valence import valence_sites
 from workflows.filters import Refused
 from workflows.hosts import SYMPREC_ANG, spglib_call
 
@@ -45,6 +47,9 @@ class InsertionOptions(BaseModel):
     twins: bool = Field(
         True, description="from a host of the same framework, in this screen or its store"
     )
+    bond_valence: bool = Field(
+        False, description="without a twin, where the ion's bond-valence sum is near its charge"
+    )
     sites: dict[str, list[Site]] = Field(
         default_factory=dict,
         description="material id or file name → fractional coordinates in the cell as given",
@@ -52,8 +57,8 @@ class InsertionOptions(BaseModel):
 
     @model_validator(mode="after")
     def _asks_for_something(self) -> InsertionOptions:
-        if not self.twins and not self.sites:
-            raise ValueError("gives no sites: set twins: true, or name sites")
+        if not self.twins and not self.bond_valence and not self.sites:
+            raise ValueError("gives no sites: set twins or bond_valence to true, or name sites")
         for name, sites in self.sites.items():
             if not sites or not np.isfinite(np.array(sites)).all():
                 raise ValueError(f"sites of {name}: give at least one [x, y, z]")
@@ -62,10 +67,21 @@ class InsertionOptions(BaseModel):
 
 @dataclass(frozen=True)
 class Filled:
-    """A host with its sites filled, and where the sites come from."""
+    """A host with its sites filled.
+
+    Attributes
+    ----------
+    structure
+        All sites hold an ion.
+    origin
+        Where the sites come from, as the candidate's document keeps it.
+    formula
+        By which filters judge charges; empty: that of ``structure``.
+    """
 
     structure: Structure
     origin: dict[str, Any]
+    formula: str = ""
 
 
 def is_empty(structure: Structure | None, working_ion: str) -> bool:
@@ -87,6 +103,41 @@ def fill_given(empty: Structure, working_ion: str, sites: Iterable[Site]) -> Fil
     return Filled(
         _filled(empty, working_ion, np.array(given, dtype=float)),
         {"method": "given", "sites": given},
+    )
+
+
+def fill_by_bond_valence(empty: Structure, working_ion: str) -> Filled:
+    """Fill a host where the ion's bond-valence sum is near its charge.
+
+    More sites may be found than a discharged host fills, for example octahedral beside
+    tetrahedral ones: an ion in the empty framework may visit them all. Charges are judged with
+    one ion in the primitive cell.
+
+    Raises
+    ------
+    Refused
+        No place fits, or the host is disordered.
+    """
+    if not empty.is_ordered:
+        raise Refused("insertion", "has partly occupied sites; give an ordered cell")
+    host = _primitive(empty)
+    sites = valence_sites(host, working_ion)
+    if not sites:
+        raise Refused(
+            "insertion",
+            f"has no {working_ion}, and no place where its bond-valence sum is near its charge; "
+            "give insertion.sites",
+        )
+    filled = _filled(host, working_ion, np.array([site.frac_coords for site in sites]))
+    with_one = host.composition.element_composition + Composition({working_ion: 1})
+    return Filled(
+        filled,
+        {
+            "method": "bond_valence",
+            "valences": sorted({round(site.valence, 2) for site in sites}),
+            "largest_mismatch": round(max(site.mismatch for site in sites), 3),
+        },
+        formula=with_one.formula.replace(" ", ""),
     )
 
 
@@ -133,8 +184,8 @@ class Twins:
         if best is None:
             raise Refused(
                 "insertion",
-                f"has no {self._ion}, and no host with {self._ion} has its framework; add one, or "
-                "give insertion.sites",
+                f"has no {self._ion}, and no host with {self._ion} has its framework; add one, set "
+                "insertion.bond_valence: true, or give insertion.sites",
             )
         rms_ang, material_id, sites = best
         return Filled(

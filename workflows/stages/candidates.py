@@ -17,7 +17,14 @@ from workflows.batches import batched
 from workflows.duplicates import Duplicates
 from workflows.filters import Refused, apply_filters
 from workflows.hosts import Unfit, prepare_host, structure_hash
-from workflows.insertion import Filled, Twins, fill_given, is_empty
+from workflows.insertion import (
+    Filled,
+    InsertionOptions,
+    Twins,
+    fill_by_bond_valence,
+    fill_given,
+    is_empty,
+)
 from workflows.progress import Progress
 from workflows.provenance import provenance
 from workflows.sources import CandidateRecord
@@ -182,11 +189,11 @@ def candidate_doc(
     if record.structure is None:
         return doc.model_copy(update={"status": "failed"})
     try:
-        structure, inserted = record.structure, None
+        structure, inserted, formula = record.structure, None, ""
         if screen.insertion and is_empty(structure, screen.working_ion):
             filled = _fill(record, structure, screen, twins)
-            structure, inserted = filled.structure, filled.origin
-        passed = apply_filters(structure, screen.working_ion, screen.filters)
+            structure, inserted, formula = filled.structure, filled.origin, filled.formula
+        passed = apply_filters(structure, screen.working_ion, screen.filters, formula)
         host = prepare_host(passed, screen.working_ion)
         digest = structure_hash(host)
         if seen:
@@ -219,14 +226,19 @@ def nothing_left(refused: Counter[str], last: CandidateDoc | None = None) -> Bad
 def _fill(
     record: CandidateRecord, empty: Structure, screen: ScreenSpec, twins: Twins | None
 ) -> Filled:
-    """Fill a host that lacks the ion: at the sites given for it, else at those of a twin."""
-    given = screen.insertion.sites if screen.insertion else {}
+    """Fill a host that lacks the ion: at the sites given for it, a twin's, or fitting ones."""
+    options = screen.insertion or InsertionOptions()
     for name in (record.material_id, record.reference):
-        if name in given:
-            return fill_given(empty, screen.working_ion, given[name])
-    if twins is None:
-        raise Refused("insertion", f"has no {screen.working_ion}, and no insertion.sites")
-    return twins.fill(empty)
+        if name in options.sites:
+            return fill_given(empty, screen.working_ion, options.sites[name])
+    try:
+        if twins is None:
+            raise Refused("insertion", f"has no {screen.working_ion}, and no insertion.sites")
+        return twins.fill(empty)
+    except Refused:
+        if not options.bond_valence:
+            raise
+        return fill_by_bond_valence(empty, screen.working_ion)
 
 
 def _host(doc: CandidateDoc) -> Structure:

@@ -11,19 +11,13 @@ from math import ceil
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from workflows.sizing import HOST_S, MLIP_ATOM_MS, MLIP_EVALUATIONS, SCORE_S
+
 if TYPE_CHECKING:
     from workflows.spec import ScreenSpec
 
-HOST_S = 0.05
-"""Hops of one host."""
 MODEL_LOAD_S = 8.0
 """Band model and its libraries, once per process."""
-SCORE_S = 0.02
-"""Graph and inference of one hop."""
-MLIP_ATOM_MS = {"mini": 1.2, "other": 12.0}
-"""One energy and force evaluation with MACE, per atom: measured for `mini`, assumed for others."""
-MLIP_EVALUATIONS = 300
-"""Evaluations of one hop: both ends relaxed, then the band."""
 DFT_HOP_S = {"demo": 240.0, "other": 24 * 3600.0}
 """One hop; the production presets meet cells of a hundred atoms."""
 

@@ -27,10 +27,15 @@ def fireworks(
         Path | None,
         typer.Option("--launchpad", help="LaunchPad file; left out: as FireWorks finds it."),
     ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also if the same screen is at work already.")
+    ] = False,
 ) -> None:
     """Add a screen to a FireWorks LaunchPad: the same flow that `run` runs here.
 
     Workers need a job store in their jobflow configuration, and must see the screen's store.
+    The file's `launch` section gives each stage its FireWorker (worker), category, and queue
+    parameters (resources, environment).
 
     ```
     hopscreen fireworks screen_li.yaml --store mongodb://host/li_screen
@@ -40,6 +45,10 @@ def fireworks(
     with quiet():
         from jobflow.managers.fireworks import flow_to_workflow
 
+        from launch.managers import progress_of
+        from launch.placing import job_sizes, place_for_fireworks
+        from launch.run_log import screen_run_id
+        from launch.submissions import claim_submission, forget_submission
         from stores.screen_store import open_store
         from workflows.preflight import preflight
         from workflows.screen import ScreenMaker
@@ -52,11 +61,26 @@ def fireworks(
         preflight(screen)
         with open_store(place.uri) as opened:
             uri = opened.uri
-        workflow = flow_to_workflow(ScreenMaker.from_spec(screen, uri).make())
-        ids = sorted(pad.add_wf(workflow).values())
+            flow = ScreenMaker.from_spec(screen, uri, job_sizes(screen.launch)).make()
+            place_for_fireworks(flow, screen.launch)
+            run_id = screen_run_id(screen)
+            about = {
+                "manager": "fireworks",
+                "launchpad_file": str(launchpad.absolute()) if launchpad else None,
+                "flow_uuid": flow.uuid,
+                "name": screen.name,
+                "screen_id": screen.screen_id,
+                "spec_file": str(spec.absolute()),
+            }
+            claim_submission(opened, run_id, about, progress_of, again=again)
+            try:
+                ids = sorted(pad.add_wf(flow_to_workflow(flow, metadata=about)).values())
+            except BaseException:
+                forget_submission(opened, run_id, flow.uuid)
+                raise
     say(f"{screen.name}: {len(ids)} Fireworks at first ({ids[0]} to {ids[-1]}), more follow")
     say(f"store: {uri}")
-    say(f"next:  rlaunch rapidfire; watch: lpad get_wflows, hopscreen status --store {uri}")
+    say(f"next:  rlaunch rapidfire; watch: hopscreen status --store {uri} --watch")
 
 
 def _launchpad(file: Path | None) -> LaunchPad:

@@ -10,11 +10,14 @@ from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from maggma.core import Store
 
-from stores.hashing import content_hash
+from stores.hashing import content_hash, file_sha256
+
+if TYPE_CHECKING:
+    from workflows.spec import ScreenSpec
 
 
 def run_id(spec: dict[str, Any]) -> str:
@@ -24,6 +27,15 @@ def run_id(spec: dict[str, Any]) -> str:
     its stages find the results of the earlier one.
     """
     return content_hash([spec, version("hopscreen")])
+
+
+def screen_run_id(screen: ScreenSpec) -> str:
+    """Name the run of a screening file; where it runs and what it keeps results in do not count."""
+    from workflows.sources import FilesOptions
+
+    asked = screen.model_dump(mode="json", exclude={"store", "launch"})
+    files = screen.candidates.matches() if isinstance(screen.candidates, FilesOptions) else []
+    return run_id({**asked, "files": [file_sha256(path) for path in files]})
 
 
 class RunLog:
@@ -139,8 +151,8 @@ def jobs_of(runs: Store, run_id: str) -> list[dict[str, Any]]:
 
 
 def forget(runs: Store) -> None:
-    """Forget how far all runs have come; their results stay, and are found again."""
-    runs.remove_docs({})
+    """Forget how far all local runs have come; their results stay, and are found again."""
+    runs.remove_docs({"kind": {"$in": ["run", "job"]}})
 
 
 def _now() -> datetime:

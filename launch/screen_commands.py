@@ -108,7 +108,9 @@ class _LogOf:
     """The memory of a screening file's run, in whichever store."""
 
     def __init__(self, screen: ScreenSpec, spec_file: Path, place: Place) -> None:
-        self.run_id = _run_id(screen)
+        from launch.run_log import screen_run_id
+
+        self.run_id = screen_run_id(screen)
         self.about = {
             "name": screen.name,
             "screen_id": screen.screen_id,
@@ -120,16 +122,6 @@ class _LogOf:
         from launch.run_log import RunLog
 
         return RunLog(store.runs, self.run_id, self.about)
-
-
-def _run_id(screen: ScreenSpec) -> str:
-    from launch.run_log import run_id
-    from stores.hashing import file_sha256
-    from workflows.sources import FilesOptions
-
-    asked = screen.model_dump(mode="json", exclude={"store", "launch"})
-    files = screen.candidates.matches() if isinstance(screen.candidates, FilesOptions) else []
-    return run_id({**asked, "files": [file_sha256(path) for path in files]})
 
 
 def _report(store: ScreenStore, screen: ScreenSpec, place: Place) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def map_processes(
     # Loading the libraries takes seconds, in which nothing else is heard.
     on_report(f"starting {size} process{'es' if size > 1 else ''}")
     todo, suspects = deque(items), deque[Item]()
-    crew = _Crew(work, size, on_report)
+    crew: _Crew[Item] = _Crew(work, size, on_report)
     try:
         while todo or suspects or crew.busy:
             for worker in crew.idle():

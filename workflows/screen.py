@@ -15,10 +15,15 @@ from typing import Any
 from jobflow import Flow, Job, Maker, Response, job
 
 from stores.documents import Level
+from stores.screen_store import ScreenStore, open_store
+from workflows.batches import batched
+from workflows.neb_plan import neb_plan
+from workflows.sizing import HOPS_PER_HOST, HOST_S, SCORE_S, JobSize, merge_batches, mlip_hop_s
 from workflows.spec import NEB_STAGES, ScreenSpec
-from workflows.stages.candidates import find_candidates
+from workflows.stages.candidates import BATCH, find_candidates
 from workflows.stages.hops import enumerate_hops
 from workflows.stages.neb import dft_neb, mace_neb
+from workflows.stages.planned import keep_plan
 from workflows.stages.rank import rank
 from workflows.stages.score import score
 from workflows.stages.selection import select
@@ -36,39 +41,59 @@ class ScreenMaker(Maker):
         The screening file's content, as :meth:`ScreenSpec.model_dump` gives it in JSON mode.
     store_uri
         Where results are kept; without credentials, which come from the environment.
+    sizes
+        ``score`` or ``mace_neb`` → :class:`JobSize`, for stages whose jobs shall last so long.
     """
 
     name: str = "screen"
     spec: dict[str, Any] = field(default_factory=dict)
     store_uri: str = ""
+    sizes: dict[str, JobSize] = field(default_factory=dict)
 
     @classmethod
-    def from_spec(cls, spec: ScreenSpec, store_uri: str) -> ScreenMaker:
+    def from_spec(
+        cls, spec: ScreenSpec, store_uri: str, sizes: dict[str, JobSize] | None = None
+    ) -> ScreenMaker:
         """Return the maker for a validated screening file."""
-        content = spec.model_dump(mode="json", exclude={"store"})
-        return cls(name=spec.name, spec=content, store_uri=store_uri)
+        # Where things run is no part of what is run: jobs do not know it.
+        content = spec.model_dump(mode="json", exclude={"store", "launch"})
+        return cls(name=spec.name, spec=content, store_uri=store_uri, sizes=sizes or {})
 
     def make(self) -> Flow:
         """Return the flow; batches and selected hops become jobs once they are known."""
         common = {"spec": self.spec, "store_uri": self.store_uri}
         found = find_candidates(**common)
-        scored = score_all(batches=found.output["batches"], **common)
+        scored = score_all(batches=found.output["batches"], size=self._size("score"), **common)
         jobs: list[Flow | Job] = [found, scored]
         for level, section in NEB_STAGES.items():
             if self.spec.get(section):
-                climbed = climb(level=level, after=jobs[-1].output, **common)
-                climbed.name = section
+                climbed = climb(
+                    level=level, size=self._size(section), after=jobs[-1].output, **common
+                )
+                climbed.name = f"select_{section}"
                 jobs.append(climbed)
         jobs.append(rank(after=jobs[-1].output, **common))
         return Flow(jobs, output=jobs[-1].output, name=self.name)
 
+    def _size(self, stage: str) -> dict[str, Any] | None:
+        size = self.sizes.get(stage)
+        return size.as_dict() if size else None
+
 
 @job
-def score_all(batches: list[list[str]], spec: dict[str, Any], store_uri: str) -> Response:
+def score_all(
+    batches: list[list[str]],
+    spec: dict[str, Any],
+    store_uri: str,
+    size: dict[str, Any] | None = None,
+) -> Response:
     """Fan out: per batch of hosts one job for the hops, and one to score them.
 
     ``batches`` holds the first and last candidate id of each.
     """
+    if size:
+        host_s = HOST_S + HOPS_PER_HOST * SCORE_S
+        batches = merge_batches(batches, max(1, JobSize(**size).count(host_s) // BATCH))
     common = {"spec": spec, "store_uri": store_uri}
     jobs: list[Flow | Job] = []
     for first, last in batches:
@@ -78,20 +103,37 @@ def score_all(batches: list[list[str]], spec: dict[str, Any], store_uri: str) ->
 
 
 @job
-def climb(level: Level, spec: dict[str, Any], store_uri: str, after: Any = None) -> Response:
+def climb(
+    level: Level,
+    spec: dict[str, Any],
+    store_uri: str,
+    size: dict[str, Any] | None = None,
+    after: Any = None,
+) -> Response:
     """Select hops for ``mlip`` or ``dft`` and fan out: a job per batch, or per DFT hop."""
     common = {"spec": spec, "store_uri": store_uri}
     screen = ScreenSpec.model_validate(spec)
     chosen = select(screen, store_uri, level)
+    with open_store(store_uri) as store:
+        keep_plan(store, screen, level, chosen.hop_ids)
+        batch = _batch_size(store, screen, size)
     if level == "dft":
         jobs: list[Flow | Job] = [dft_neb(hop_id=hop_id, **common) for hop_id in chosen.hop_ids]
     else:
-        size = screen.mace_neb.batch if screen.mace_neb else 1
-        batches = [chosen.hop_ids[i : i + size] for i in range(0, len(chosen.hop_ids), size)]
-        jobs = [mace_neb(hop_ids=list(batch), **common) for batch in batches]
+        jobs = [mace_neb(hop_ids=list(ids), **common) for ids in batched(chosen.hop_ids, batch)]
     if not jobs:
         return Response(output=[])
     return _replace_by(jobs, outputs_of=jobs)
+
+
+def _batch_size(store: ScreenStore, screen: ScreenSpec, size: dict[str, Any] | None) -> int:
+    """Return how many hops a MACE-NEB job takes: by its length, or as the file says."""
+    if screen.mace_neb is None:
+        return 1
+    if size is None:
+        return screen.mace_neb.batch
+    identity = neb_plan(screen, "mlip").engine.identity()
+    return JobSize(**size).count(mlip_hop_s(store, screen.mace_neb.model, identity.sha256))
 
 
 def _replace_by(jobs: list[Flow | Job], outputs_of: list[Flow | Job]) -> Response:

@@ -20,6 +20,7 @@ from stores.errors import BadInput
 from stores.hashing import content_hash
 from workflows.filters import FilterOptions
 from workflows.insertion import InsertionOptions
+from workflows.launch_options import LaunchOptions
 from workflows.sources import CandidateOptions
 
 NEB_STAGES: dict[Level, str] = {"mlip": "mace_neb", "dft": "dft_neb"}
@@ -130,6 +131,9 @@ class ScreenSpec(Options):
     dft_neb: DftNebOptions | None = Field(None, description="left out: no such stage")
     rank: RankOptions = Field(default_factory=RankOptions)
     store: StoreSpec | None = None
+    launch: LaunchOptions = Field(
+        default_factory=LaunchOptions, description="where stages run on a cluster"
+    )
 
     @field_validator("working_ion")
     @classmethod

@@ -22,6 +22,7 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from em_model.errors import BadInput
+from em_model.published_json import published_records
 
 PROPERTIES: tuple[str, ...] = (
     "formation_energy",
@@ -120,16 +121,17 @@ class Crystal:
 
 
 def read_bands(path: str | Path, *, need_barrier: bool = False) -> list[Band]:
-    """Read bands from JSON lines, plain or gzipped, one record a line.
+    """Read bands from JSON lines, or from an export of the papers' authors; plain or gzipped.
 
-    Fields of a record: ``working_ion``, ``lattice``, ``species``, ``frac_coords``; optional:
-    ``id``, ``barrier_ev``, ``band_sites`` (default 0–4), ``system``, ``structure_class``,
-    ``host``, ``weight``. Other fields are ignored.
+    A name that ends in ``.json`` or ``.json.gz`` is an export (:mod:`em_model.published_json`);
+    any other is JSON lines, one record a line. Fields of such a record: ``working_ion``,
+    ``lattice``, ``species``, ``frac_coords``; optional: ``id``, ``barrier_ev``, ``band_sites``
+    (default 0–4), ``system``, ``structure_class``, ``host``, ``weight``. Other fields are ignored.
 
     Parameters
     ----------
     path
-        ``.jsonl`` or ``.jsonl.gz``.
+        ``.jsonl``, ``.jsonl.gz``, ``.json`` or ``.json.gz``.
     need_barrier
         Refuse records without ``barrier_ev`` (training, evaluation).
 
@@ -138,7 +140,9 @@ def read_bands(path: str | Path, *, need_barrier: bool = False) -> list[Band]:
     BadInput
         When the file cannot be read or a record is not a band.
     """
-    bands = [_band(record, where, need_barrier) for where, record in _json_lines(path)]
+    export = Path(path).name.removesuffix(".gz").endswith(".json")
+    records = published_records(path) if export else _json_lines(path)
+    bands = [_band(record, where, need_barrier) for where, record in records]
     twice = [band_id for band_id, n in Counter(b.id for b in bands).items() if n > 1]
     if twice:
         raise BadInput(f"{path}: id: {twice[0]!r} stands for several records; make ids unique")
@@ -233,6 +237,24 @@ def host_folds(bands: Sequence[Band], folds: int, seed: int) -> np.ndarray:
         fold_of[members[host]] = fold
         sizes[fold] += len(members[host])
     return fold_of
+
+
+def learning_subset(fold_of: np.ndarray, fold: int, records: int | None, seed: int) -> np.ndarray:
+    """Indices of a fold's training part, or of ``records`` of them for a learning curve.
+
+    Subsets of one seed lie in each other: those of 100 are among those of 200.
+
+    Raises
+    ------
+    BadInput
+        When the training part has fewer bands.
+    """
+    inside = np.flatnonzero(fold_of != fold)
+    if records is None:
+        return inside
+    if not 0 < records <= len(inside):
+        raise BadInput(f"records: {records} asked, fold {fold} trains on {len(inside)} bands")
+    return np.sort(np.random.default_rng([seed, fold]).permutation(inside)[:records])
 
 
 def _json_lines(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:

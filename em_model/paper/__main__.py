@@ -33,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     sub.add_argument("--trunk", type=Path, help="trunk.safetensors made by pretrain")
     sub.add_argument("--folds", type=int, default=5)
     sub.add_argument("--only", type=int, nargs="*", help="folds to train, default all")
+    sub.add_argument("--records", type=int, help="training bands a fold (learning curve)")
     commands.choices["pretrain"].add_argument("--max-atoms", type=int, default=40)
     asked = parser.parse_args(arguments)
 
@@ -58,6 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
                     size=asked.size,
                     folds=asked.folds,
                     only=asked.only,
+                    records=asked.records,
                     trunk=asked.trunk,
                     schedule=schedule,
                     seed=asked.seed,
@@ -65,7 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
                 )
             asked.out.mkdir(parents=True, exist_ok=True)
             text = json.dumps(result, indent=1) + "\n"
-            (asked.out / f"crossval-{asked.model}.json").write_text(text)
+            stem = asked.model if asked.records is None else f"{asked.model}-n{asked.records}"
+            (asked.out / f"crossval-{stem}.json").write_text(text)
     except BadInput as error:
         _log(str(error))
         return 2

@@ -33,7 +33,7 @@ from em_model.paper.published import Alignn, AlignnConfig, mean_by_graph
 
 SIZES = {
     "published": AlignnConfig(),
-    "small": AlignnConfig(alignn_layers=2, gcn_layers=2, hidden=48, embedding=32, head=64),
+    "small": AlignnConfig(alignn_layers=1, gcn_layers=3, hidden=64, embedding=32, head=64),
 }
 """Sizes by name: the published one, and one that two cores can train."""
 

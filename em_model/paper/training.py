@@ -18,7 +18,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from em_model.data import PROPERTIES, Band, Crystal, host_folds, require_barriers
+from em_model.data import (
+    PROPERTIES,
+    Band,
+    Crystal,
+    host_folds,
+    learning_subset,
+    require_barriers,
+)
 from em_model.errors import BadInput
 from em_model.paper.family import SIZES, PaperModel, collate_inputs, paper_model
 from em_model.paper.jarvis_graph import KnnGraph, collate, knn_graph
@@ -26,8 +33,8 @@ from em_model.paper.published import Alignn, mean_by_graph
 from em_model.training import Log, Schedule, train, write_tensors
 
 # Products in bfloat16: three times faster where the processor has them, the rest stays float32.
-PRETRAINING = Schedule(epochs=3, batch_size=32, learning_rate=3e-3, precision="bfloat16")
-FINE_TUNING = Schedule(epochs=20, batch_size=8, learning_rate=3e-3, precision="bfloat16")
+PRETRAINING = Schedule(epochs=2, batch_size=32, learning_rate=3e-3, precision="bfloat16")
+FINE_TUNING = Schedule(epochs=8, batch_size=4, learning_rate=2e-3, precision="bfloat16")
 
 
 class PropertyModel(nn.Module):
@@ -141,6 +148,7 @@ def cross_validate(
     size: str = "small",
     folds: int = 5,
     only: Sequence[int] | None = None,
+    records: int | None = None,
     trunk: str | Path | None = None,
     schedule: Schedule = FINE_TUNING,
     seed: int = 0,
@@ -156,11 +164,14 @@ def cross_validate(
     bands
         Bands with barriers.
     folder
-        Where checkpoints and predictions go, ``{name}-{size}-fold{k}.json``.
+        Where checkpoints and predictions go, ``{name}-{size}[-n{records}]-fold{k}.json``.
     folds
         Number of folds; no host stands in two of them.
     only
         Folds to train now, default all.
+    records
+        Learn from this many bands of each fold's training part only (learning curve), drawn so
+        that the smaller sets lie in the larger ones; default all.
     trunk
         Weights from :func:`pretrain`; needed by all members but the ``scratch`` ones.
     schedule, seed
@@ -181,9 +192,10 @@ def cross_validate(
     fold_of = host_folds(bands, folds, seed)
     predictions: dict[str, float] = {}
     for fold in range(folds) if only is None else only:
-        done = folder / f"{name}-{size}-fold{fold}.json"
+        stem = f"{name}-{size}" if records is None else f"{name}-{size}-n{records}"
+        done = folder / f"{stem}-fold{fold}.json"
         if not done.exists():
-            inside = np.flatnonzero(fold_of != fold).tolist()
+            inside = learning_subset(fold_of, fold, records, seed).tolist()
             outside = np.flatnonzero(fold_of == fold).tolist()
             state = folder / f"{done.stem}-state"
             stamp = {"fold": fold, "folds": folds, "seed": seed, "schedule": asdict(schedule)}
@@ -216,6 +228,7 @@ def cross_validate(
         "size": size,
         "folds": folds,
         "seed": seed,
+        "records": records,
         "schedule": asdict(schedule),
         "predictions": predictions,
     }

@@ -34,7 +34,7 @@ def profiles(estimates: Iterable[BarrierDoc]) -> dict[str, Any]:
     layout = {
         "xaxis": {"title": {"text": "along the path"}, "range": [-0.05, 1.05], "zeroline": False},
         "yaxis": {"title": {"text": "energy / eV"}, "zeroline": True},
-        "legend": {"orientation": "h", "y": -0.22},
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         "hovermode": "closest",
     }
     return {"data": traces, "layout": layout}
@@ -58,14 +58,14 @@ def _profile(doc: BarrierDoc) -> dict[str, Any]:
         "marker": {"color": colour, "size": 8, "symbol": _SYMBOLS[doc.level]},
     }  # fmt: skip
     if doc.interval_90_ev and doc.barrier_ev is not None:
-        # The interval is the barrier's; it stands at the saddle.
+        # The interval is the barrier's; it stands at the saddle, which is no end of the path.
         low, high = doc.interval_90_ev
-        top = y.index(max(y))
+        top = max(range(1, len(y) - 1), key=y.__getitem__) if len(y) > 2 else y.index(max(y))
         trace["error_y"] = {
             "type": "data",
             "symmetric": False,
-            "array": [high - doc.barrier_ev if i == top else 0 for i in range(len(y))],
-            "arrayminus": [doc.barrier_ev - low if i == top else 0 for i in range(len(y))],
+            "array": [high - y[top] if i == top else 0 for i in range(len(y))],
+            "arrayminus": [y[top] - low if i == top else 0 for i in range(len(y))],
             "color": colour,
             "thickness": 1.5,
             "width": 6,

@@ -46,7 +46,7 @@ def _ranking(store: ScreenStore) -> str:
         "ranking.html",
         materials=materials,
         total=total,
-        empty=not total and not count_ranked(store),
+        nothing_ranked=not total and not count_ranked(store),
         page=page,
         pages=pages,
         asked=asked,
@@ -55,6 +55,11 @@ def _ranking(store: ScreenStore) -> str:
         link=link,
         query=link().partition("?")[2],
         ions=_ions(store),
+        shown=[
+            name
+            for name in filters.MAY_BE_MISSING
+            if by == name or any(getattr(one, filters.SORTS[name]) is not None for one in materials)
+        ],
         left_out=by in filters.MAY_BE_MISSING,
         temperature_k=materials[0].temperature_k if materials else None,
     )

@@ -31,7 +31,7 @@ MAX_SEGMENTS = 4000
 _EDGE = 0.02
 """Tolerance of "inside of the cell", in lattice vectors."""
 
-_HOST_RADIUS, _ION_RADIUS = 0.42, 0.55
+_HOST_RADIUS, _ION_RADIUS = 0.38, 0.42
 """Of the covalent radius: small enough to look through the crystal."""
 
 

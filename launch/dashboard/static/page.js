@@ -47,12 +47,12 @@ function unit(points) {
 
 function mesh(shapes, more) {
   const made = { type: "mesh3d", x: [], y: [], z: [], i: [], j: [], k: [], ...more,
-    lighting: { ambient: 0.55, diffuse: 0.7, specular: 0.25, roughness: 0.5, fresnel: 0.05 },
-    lightposition: { x: 1000, y: 2000, z: 3000 } };
+    lighting: { ambient: 0.6, diffuse: 0.6, specular: 0.25, roughness: 0.4, fresnel: 0.1, facenormalsepsilon: 0, vertexnormalsepsilon: 0 },
+    lightposition: { x: 2e4, y: 1e4, z: 3e4 } };
   for (const { points, faces } of shapes) {
     const base = made.x.length;
     for (const [x, y, z] of points) { made.x.push(x); made.y.push(y); made.z.push(z); }
-    for (const [a, b, c] of faces) { made.i.push(base + a); made.j.push(base + b); made.k.push(base + c); }
+    for (const [a, b, c] of faces) { made.i.push(base + a); made.j.push(base + c); made.k.push(base + b); }
   }
   return made;
 }
@@ -103,13 +103,27 @@ function sceneTraces(scene) {
   return traces;
 }
 
-function sceneLayout() {
+function camera(figure, traces) {
+  // As far away as the crystal is large; plotly.js scales the three ranges by their mean.
+  const spans = ["x", "y", "z"].map((axis) => {
+    const values = traces.flatMap((trace) => (trace.type === "mesh3d" ? trace[axis] : []));
+    const [low, high] = values.reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [Infinity, -Infinity]);
+    return Math.max(high - low, 1);
+  });
+  const mean = Math.cbrt(spans[0] * spans[1] * spans[2]);
+  const wide = figure.clientWidth / figure.clientHeight;
+  const far = (0.95 * Math.hypot(...spans)) / mean / Math.min(1, wide / 1.3);
+  // Not orthographic: plotly.js then leaves surfaces without light.
+  return { projection: { type: "perspective" }, eye: { x: 0.83 * far, y: 0.46 * far, z: 0.31 * far } };
+}
+
+function sceneLayout(figure, traces) {
   const axis = { visible: false, showspikes: false };
   return {
     margin: { l: 0, r: 0, t: 0, b: 0 }, paper_bgcolor: "rgba(0,0,0,0)",
     scene: { xaxis: axis, yaxis: axis, zaxis: axis, aspectmode: "data", dragmode: "orbit",
       bgcolor: "rgba(0,0,0,0)",
-      camera: { projection: { type: "orthographic" }, eye: { x: 1.25, y: 0.75, z: 0.55 } } },
+      camera: camera(figure, traces) },
     legend: { x: 0, y: 1, bgcolor: "rgba(0,0,0,0)", itemsizing: "constant" },
     font: { color: css("--ink"), family: getComputedStyle(document.body).fontFamily },
     hoverlabel: { bgcolor: css("--card"), font: { color: css("--ink") }, bordercolor: css("--line") },
@@ -119,10 +133,11 @@ function sceneLayout() {
 function plotLayout(layout) {
   const axis = { gridcolor: css("--line-soft"), linecolor: css("--line"), zerolinecolor: css("--line"), automargin: true };
   return {
-    margin: { l: 60, r: 20, t: 15, b: 55 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+    margin: { l: 60, r: 20, t: 40, b: 50 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     ...layout, xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
     font: { color: css("--ink"), family: getComputedStyle(document.body).fontFamily, size: 13 },
     hoverlabel: { bgcolor: css("--card"), font: { color: css("--ink") }, bordercolor: css("--line") },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--line"), activecolor: css("--accent") },
   };
 }
 
@@ -143,7 +158,7 @@ async function draw(figure) {
   }
   figure.querySelector(".loading")?.remove();
   const traces = is3d ? sceneTraces(data) : data.data;
-  await Plotly.react(figure, traces, is3d ? sceneLayout() : plotLayout(data.layout),
+  await Plotly.react(figure, traces, is3d ? sceneLayout(figure, traces) : plotLayout(data.layout),
     is3d ? { ...CONFIG, displayModeBar: false } : { ...CONFIG, scrollZoom: false, modeBarButtonsToRemove: [...CONFIG.modeBarButtonsToRemove, "zoom2d", "pan2d"] });
   if (!figure.dataset.drawn) {
     figure.on("plotly_click", ({ points: [point] }) => {
@@ -186,7 +201,8 @@ document.querySelector("[data-host]")?.addEventListener("change", ({ target }) =
   if (host.length) Plotly.restyle(figure, { visible: target.checked ? true : "legendonly" }, host);
 });
 document.querySelector("[data-reset-view]")?.addEventListener("click", () => {
-  Plotly.relayout("scene", { "scene.camera": sceneLayout().scene.camera });
+  const figure = document.getElementById("scene");
+  Plotly.relayout(figure, { "scene.camera": camera(figure, figure.data) });
 });
 
 // --- theme, links, keys -------------------------------------------------------------------------
@@ -213,6 +229,10 @@ if (copy && navigator.clipboard) {
     setTimeout(() => { copy.textContent = "Copy link"; }, 1500);
   });
 }
+
+// On a phone the filters would fill the screen before the first material.
+const filters = document.querySelector("[data-all-filters]");
+if (filters && matchMedia("(max-width: 720px)").matches) filters.open = false;
 
 // The way back to the ranking keeps its filters.
 try {

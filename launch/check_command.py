@@ -15,7 +15,33 @@ if TYPE_CHECKING:
     from workflows.spec import ScreenSpec
 
 SAMPLE = 400
-"""Hosts that are looked at closely; the rest is judged by these."""
+"""At least so many hosts are looked at closely; the rest is judged by these."""
+
+
+class EvenSample:
+    """A stream's evenly spread part: sources are often sorted, and memory stays flat.
+
+    Attributes
+    ----------
+    count
+        Documents seen.
+    kept
+        All of them up to twice :data:`SAMPLE`, then at least that many.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.kept: list[CandidateDoc] = []
+        self._stride = 1
+
+    def add(self, doc: CandidateDoc) -> None:
+        """See one more."""
+        if self.count % self._stride == 0:
+            self.kept.append(doc)
+        self.count += 1
+        if len(self.kept) > 2 * SAMPLE:
+            self.kept = self.kept[::2]
+            self._stride *= 2
 
 
 def add_to(app: typer.Typer) -> None:
@@ -59,30 +85,28 @@ def _look(screen: ScreenSpec) -> dict[str, Any]:
     from workflows.progress import Progress
     from workflows.stages.candidates import BATCH, candidate_docs, nothing_left
 
-    hosts: list[CandidateDoc] = []
+    hosts = EvenSample()
     refused: Counter[str] = Counter()
     reasons: dict[str, str] = {}
     doc = None
     with Progress("candidates").track(what="hosts") as step:
         for _, doc in candidate_docs(screen):
             if doc and doc.status == "ok":
-                hosts.append(doc)
+                hosts.add(doc)
             else:
                 name = (doc.rejected_by if doc else None) or "failed"
                 refused[name] += 1
                 if doc and doc.error:
                     reasons.setdefault(name, f"{doc.material_id}: {doc.error.message}")
             step()
-    if not hosts:
+    if not hosts.count:
         raise nothing_left(refused, doc)
-    # Evenly spread, for sources are often sorted.
-    sample = hosts[:: -(-len(hosts) // SAMPLE)]
-    hops, atoms, without = _sample_hops(screen, sample)
-    scale = len(hosts) / len(sample)
+    hops, atoms, without = _sample_hops(screen, hosts.kept)
+    scale = hosts.count / len(hosts.kept)
     processes = max(1, available_processes())
     costs = stage_costs(
         screen,
-        hosts=len(hosts),
+        hosts=hosts.count,
         hops=round(hops * scale),
         atoms=atoms,
         batch_hosts=BATCH,
@@ -90,11 +114,11 @@ def _look(screen: ScreenSpec) -> dict[str, Any]:
     )
     return {
         "name": screen.name,
-        "candidates": len(hosts),
+        "candidates": hosts.count,
         "refused": dict(sorted(refused.items())),
         "refused_examples": dict(sorted(reasons.items())),
         "hops": round(hops * scale),
-        "hops_counted_on": len(sample),
+        "hops_counted_on": len(hosts.kept),
         "hosts_not_percolating": round(without * scale),
         "jobs": sum(cost.jobs for cost in costs),
         "processes": processes,
@@ -104,19 +128,19 @@ def _look(screen: ScreenSpec) -> dict[str, Any]:
 
 def _sample_hops(screen: ScreenSpec, hosts: list[CandidateDoc]) -> tuple[int, list[int], int]:
     """Return the number of hops, their supercells' sizes, and how many hosts do not percolate."""
-    from pymatgen.core import Structure
-
     from workflows.bands import supercell_size
     from workflows.hops import distinct_hops
+    from workflows.hosts import host_of
     from workflows.neb_plan import hop_recipe
     from workflows.progress import Progress
+    from workflows.stages.hops import mode_of
 
     hops = without = 0
     atoms: list[int] = []
     recipe = hop_recipe(screen.hops)
     with Progress("hops").track(total=len(hosts), what="hosts") as step:
         for doc in hosts:
-            host = Structure.from_dict(doc.structure or {})
+            host = host_of(doc)
             found = distinct_hops(
                 host,
                 screen.working_ion,
@@ -126,7 +150,7 @@ def _sample_hops(screen: ScreenSpec, hosts: list[CandidateDoc]) -> tuple[int, li
             hops += len(found.hops)
             without += found.dimension < screen.hops.dimension
             if found.hops:
-                size = supercell_size(host, found.hops[0], recipe, screen.hops.mode)
+                size = supercell_size(host, found.hops[0], recipe, mode_of(doc, screen.hops))
                 atoms += [size] if size else []
             step()
     return hops, atoms, without

@@ -13,6 +13,7 @@ import numpy as np
 import spglib
 from pymatgen.core import Element, Lattice, Structure
 
+from stores.documents import CandidateDoc
 from stores.errors import BadInput
 from stores.hashing import content_hash
 
@@ -32,6 +33,10 @@ of published coordinates lie well inside its cells."""
 _UNIMODULAR = np.array(list(product((-1, 0, 1), repeat=9))).reshape(-1, 3, 3)
 _UNIMODULAR = _UNIMODULAR[np.abs(np.round(np.linalg.det(_UNIMODULAR))) == 1]
 
+_SHORT = np.array(list(product((-1, 0, 1), repeat=3)))
+_ROWS = (_UNIMODULAR + 1) @ [9, 3, 1]
+"""Rows of each matrix of ``_UNIMODULAR``, as numbers in ``_SHORT``; shape (n, 3)."""
+
 SpglibCell = tuple[np.ndarray, np.ndarray, list[int]]
 """Lattice vectors in rows, fractional coordinates, atomic numbers."""
 
@@ -44,7 +49,7 @@ class Unfit(ValueError):
     reason
         Short name to count by: ``unknown_species``, ``disordered``, ``no_working_ion``,
         ``not_finite``, ``duplicate_atoms``, ``no_symmetry``, ``too_large``,
-        ``no_supercell``.
+        ``no_supercell``, ``no_structure``.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -111,6 +116,19 @@ def prepare_host(
     return _ordered(
         Lattice(lattice), coords, [Element.from_Z(z).symbol for z in numbers], working_ion
     )
+
+
+def host_of(candidate: CandidateDoc) -> Structure:
+    """Return the prepared host that a candidate's document holds.
+
+    Raises
+    ------
+    Unfit
+        The document holds none: its source had an error, or a filter refused it.
+    """
+    if candidate.structure is None:
+        raise Unfit("no_structure", f"{candidate.candidate_id} holds no structure")
+    return Structure.from_dict(candidate.structure)
 
 
 def structure_hash(host: Structure) -> str:
@@ -186,9 +204,13 @@ def _on_grid(values: np.ndarray, grid: float) -> np.ndarray:
 def _lattice_symmetries(lattice: Lattice) -> np.ndarray:
     """Return the integer matrices that turn the lattice's basis into a congruent one."""
     metric = lattice.matrix @ lattice.matrix.T
-    turned = np.einsum("nij,jk,nlk->nil", _UNIMODULAR, metric, _UNIMODULAR)
-    same = np.abs(turned - metric).max(axis=(1, 2)) < SYMPREC_ANG * max(lattice.abc)
-    return np.asarray(_UNIMODULAR[same])
+    tolerance = SYMPREC_ANG * max(lattice.abc)
+    # Nearly all matrices fail at the length of a vector, of which there are but 27.
+    squares = np.einsum("ni,ij,nj->n", _SHORT, metric, _SHORT)
+    keeps = np.abs(squares[:, None] - np.diag(metric)) < tolerance
+    rows = _UNIMODULAR[keeps[_ROWS, [0, 1, 2]].all(axis=1)]
+    turned = rows @ metric @ rows.transpose(0, 2, 1)
+    return np.asarray(rows[np.abs(turned - metric).max(axis=(1, 2)) < tolerance])
 
 
 def _parse(path: Path) -> Structure:

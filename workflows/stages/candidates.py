@@ -16,7 +16,7 @@ from stores.screen_store import open_store
 from workflows.batches import batched
 from workflows.duplicates import Duplicates
 from workflows.filters import Refused, apply_filters
-from workflows.hosts import Unfit, prepare_host, structure_hash
+from workflows.hosts import Unfit, host_of, prepare_host, structure_hash
 from workflows.insertion import (
     Filled,
     InsertionOptions,
@@ -131,7 +131,7 @@ def candidate_docs(
             for doc in kept:
                 if doc.material_id in known:
                     digest = doc.structure_hash or ""
-                    seen.remember(doc.material_id, _host(doc), digest, doc.inserted is not None)
+                    seen.remember(doc.material_id, host_of(doc), digest, doc.inserted is not None)
         if screen.insertion and is_empty(record.structure, screen.working_ion):
             empty.append(record)
             continue
@@ -239,10 +239,6 @@ def _fill(
         if not options.bond_valence:
             raise
         return fill_by_bond_valence(empty, screen.working_ion)
-
-
-def _host(doc: CandidateDoc) -> Structure:
-    return Structure.from_dict(doc.structure or {})
 
 
 def _rejected(doc: CandidateDoc, name: str, reason: str) -> CandidateDoc:

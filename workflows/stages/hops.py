@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobflow import job
-from pymatgen.core import Structure
 
 from stores.documents import CandidateDoc, Failure, HopDoc, Provenance
 from stores.hashing import content_hash
@@ -14,6 +13,7 @@ from stores.screen_store import open_store
 from workflows.bands import Mode
 from workflows.batches import batched
 from workflows.hops import RECIPE_VERSION, distinct_hops, to_doc
+from workflows.hosts import host_of
 from workflows.pool import Report, available_processes, map_processes
 from workflows.progress import Progress
 from workflows.provenance import provenance
@@ -80,7 +80,7 @@ def enumerate_chunk(chunk: HostChunk, report: Report) -> tuple[int, int]:
             done: dict[str, Any] = {"hops_settings": hops_settings(chunk.options), "error": None}
             try:
                 found = distinct_hops(
-                    Structure.from_dict(candidate.structure or {}),
+                    host_of(candidate),
                     candidate.working_ion,
                     dimension=chunk.options.dimension,
                     max_length_ang=chunk.options.max_length,

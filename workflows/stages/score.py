@@ -7,7 +7,6 @@ from functools import cache
 from typing import Any
 
 from jobflow import job
-from pymatgen.core import Structure
 
 from em_model.data import Band
 from em_model.predictor import BandModel, Prediction
@@ -24,6 +23,7 @@ from stores.screen_store import ScreenStore, open_store
 from workflows.bands import Mode, build_band
 from workflows.batches import batched
 from workflows.hops import Hop
+from workflows.hosts import host_of
 from workflows.neb_plan import hop_recipe
 from workflows.pool import Report, available_processes, map_processes
 from workflows.progress import Progress
@@ -96,7 +96,7 @@ def score_chunk(chunk: Chunk, report: Report) -> tuple[int, int]:
     with open_store(chunk.store_uri) as store:
         hops = list(store.find(HopDoc, {"hop_id": {"$in": list(chunk.hop_ids)}}))
         hosts = {
-            doc.candidate_id: Structure.from_dict(doc.structure or {})
+            doc.candidate_id: host_of(doc)
             for doc in store.find(
                 CandidateDoc, {"candidate_id": {"$in": sorted({h.candidate_id for h in hops})}}
             )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pymatgen.core import Structure
-
 from stores.documents import LEVELS, CandidateDoc, HopDoc, Level
 from stores.estimates import best_estimates
 from stores.ranking import MaterialData, load_materials
 from stores.screen_store import open_store
 from workflows.hops import Hop
+from workflows.hosts import host_of
 from workflows.neb_plan import NebPlan, neb_plan
 from workflows.progress import Progress
 from workflows.select import KnownHop, Selection, select_hops
@@ -45,7 +44,7 @@ def select(screen: ScreenSpec, store_uri: str, level: Level) -> Selection:
             def fits(hop_id: str) -> bool:
                 hop = next(store.find(HopDoc, {"hop_id": hop_id}))
                 candidate = next(store.find(CandidateDoc, {"candidate_id": hop.candidate_id}))
-                host = Structure.from_dict(candidate.structure or {})
+                host = host_of(candidate)
                 return plan.fits(host, Hop.from_doc(hop), hop.mode)
 
             options = screen.neb_options(level)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jobflow import job
@@ -53,7 +53,14 @@ def enumerate_hops(spec: dict[str, Any], store_uri: str, first: str, last: str) 
         chunks = [HostChunk(store_uri, part, screen.hops, origin) for part in batched(ids, CHUNK)]
         with progress.track(total=len(ids), what="hosts") as step:
             for chunk, (found, bad) in map_processes(
-                enumerate_chunk, chunks, processes=available_processes(), on_report=progress.say
+                enumerate_chunk,
+                chunks,
+                processes=available_processes(),
+                on_report=progress.say,
+                on_death=keep_death,
+                split=lambda chunk: [
+                    replace(chunk, candidate_ids=(i,)) for i in chunk.candidate_ids
+                ],
             ):
                 hops, failed = hops + found, failed + bad
                 step(len(chunk.candidate_ids))
@@ -101,3 +108,18 @@ def enumerate_chunk(chunk: HostChunk, report: Report) -> tuple[int, int]:
         store.put(docs)
         store.put(judged)
     return len(docs), sum(doc.hops_status == "failed" for doc in judged)
+
+
+def keep_death(chunk: HostChunk, cause: str) -> tuple[int, int]:
+    """Keep that enumerating the hops of a host ends the process that does it."""
+    message = f"its process ended twice by {cause}, the second time alone"
+    done = {
+        "hops_status": "failed",
+        "hops_settings": hops_settings(chunk.options),
+        "error": Failure(kind="WorkerDied", message=message),
+    }
+    with open_store(chunk.store_uri) as store:
+        among = {"candidate_id": {"$in": list(chunk.candidate_ids)}}
+        docs = [doc.model_copy(update=done) for doc in store.find(CandidateDoc, among)]
+        store.put(docs)
+    return 0, len(docs)

@@ -71,7 +71,12 @@ def score(
         ]
         with progress.track(total=len(todo), what="hops") as step:
             for chunk, (ok, bad) in map_processes(
-                score_chunk, chunks, processes=available_processes(), on_report=progress.say
+                score_chunk,
+                chunks,
+                processes=available_processes(),
+                on_report=progress.say,
+                on_death=keep_death,
+                split=lambda chunk: [replace(chunk, hop_ids=(hop_id,)) for hop_id in chunk.hop_ids],
             ):
                 done, failed = done + ok, failed + bad
                 step(len(chunk.hop_ids))
@@ -126,6 +131,25 @@ def score_chunk(chunk: Chunk, report: Report) -> tuple[int, int]:
             for doc in hops
         )
     return len(predictions), len(failures)
+
+
+def keep_death(chunk: Chunk, cause: str) -> tuple[int, int]:
+    """Keep that scoring a hop ends the process that does it."""
+    model = _model(chunk.model)
+    message = f"its process ended twice by {cause}, the second time alone; is memory short?"
+    failure = Failure(kind="WorkerDied", message=message)
+    origin = provenance(
+        model=ModelRef(name=model.name, sha256=model.sha256), job_uuid=chunk.job_uuid
+    )
+    with open_store(chunk.store_uri) as store:
+        hops = list(store.find(HopDoc, {"hop_id": {"$in": list(chunk.hop_ids)}}))
+        store.put(
+            _document(
+                doc, score_settings(chunk.options, model, doc.mode), origin, None, failure, None
+            )
+            for doc in hops
+        )
+    return 0, len(hops)
 
 
 def _document(

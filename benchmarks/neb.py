@@ -110,7 +110,7 @@ def ase_defaults(engine: Engine, optimiser: str) -> Callable[[Structure, Structu
         from ase.mep import NEB
 
         from workflows.neb import as_atoms
-        from workflows.neb_run import frozen
+        from workflows.neb_band import frozen
 
         relax = getattr(optimize, optimiser)
         calculator = engine.calculator()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 from ase import Atoms
 from pymatgen.core import Lattice, Structure
 
@@ -14,8 +13,9 @@ from stores.errors import BadInput
 from stores.screen_store import ScreenStore
 from workflows.bands import SupercellRecipe, build_endpoints
 from workflows.hops import Hop
+from workflows.hosts import host_of
 from workflows.neb import as_atoms
-from workflows.neb_path import interpolate
+from workflows.neb_path import interpolate, straight
 from workflows.warm_start import mlip_path
 
 Start = Literal["mlip", "idpp", "linear"]
@@ -65,7 +65,7 @@ def hop_path(
             f"hop '{hop_id}': not in the store; 'hopscreen show' lists a material's hops"
         )
     candidate = next(iter(store.find(CandidateDoc, {"candidate_id": doc.candidate_id})))
-    host = Structure.from_dict(candidate.structure or {})
+    host = host_of(candidate)
     first, last = build_endpoints(
         host, Hop.from_doc(doc), recipe or _recipe(store, hop_id), doc.mode
     )
@@ -74,7 +74,7 @@ def hop_path(
     taken: Start = "mlip"
     if path is None:
         taken = "linear" if start == "linear" else "idpp"
-        path = linear(*ends, images) if taken == "linear" else interpolate(*ends, images)
+        path = straight(*ends, images) if taken == "linear" else interpolate(*ends, images)
     return HopPath(doc, [_structure(atoms) for atoms in path], taken)
 
 
@@ -85,16 +85,6 @@ def _recipe(store: ScreenStore, hop_id: str) -> SupercellRecipe:
     return (
         SupercellRecipe(**found[-1].settings.get("supercell", {})) if found else SupercellRecipe()
     )
-
-
-def linear(first: Atoms, last: Atoms, images: int) -> list[Atoms]:
-    """Straight path between two unwrapped ends."""
-    path = []
-    for share in np.linspace(0.0, 1.0, images + 2):
-        image = first.copy()
-        image.positions += share * (last.positions - first.positions)
-        path.append(image)
-    return path
 
 
 def _structure(atoms: Atoms) -> Structure:

@@ -7,6 +7,7 @@ Improved tangents (Henkelman and Jónsson, J. Chem. Phys. 113, 9978 (2000)) and 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +18,20 @@ from pymatgen.core import Structure
 
 from stores.documents import EnergyProfile
 from workflows.engines import Engine
+from workflows.engines.forces import Forces
 from workflows.neb_ends import Ends
-from workflows.neb_path import checked_ends, interpolate, path_coordinate, transferred, unwrapped
-from workflows.neb_run import Run
+from workflows.neb_path import (
+    checked_ends,
+    images_for,
+    interpolate,
+    minima,
+    path_coordinate,
+    tangent,
+    transferred,
+    unwrapped,
+)
+from workflows.neb_relax import RelaxedPath, relax_path
+from workflows.neb_run import BudgetSpent, Run
 from workflows.neb_symmetry import find_swap
 from workflows.neb_types import (
     NebFailure,
@@ -27,6 +39,7 @@ from workflows.neb_types import (
     NebSettings,
     NebStep,
     Progress,
+    Saddle,
     barriers,
 )
 
@@ -36,6 +49,7 @@ __all__ = [
     "NebSettings",
     "NebStep",
     "Progress",
+    "Saddle",
     "as_atoms",
     "barriers",
     "images_for",
@@ -54,6 +68,7 @@ def run_neb(
     progress: Progress | None = None,
     guess: Sequence[Atoms] | None = None,
     ends: Ends | None = None,
+    forces: Forces | None = None,
 ) -> NebResult:
     """Relax the band of one hop and read its barrier.
 
@@ -75,6 +90,8 @@ def run_neb(
         its ends are relaxed again with this engine.
     ends
         Where relaxed ends of the same host are looked up and kept.
+    forces
+        Asked instead of the engine itself, e.g. with those of other hops in one batch.
 
     Returns
     -------
@@ -101,7 +118,7 @@ def run_neb(
             f"{engine.name} was not made for {', '.join(sorted(unknown))}; use another model",
         )
     swap = find_swap(first, last) if settings.symmetry else None
-    run = Run(engine, settings, folder, progress)
+    run = Run(engine, settings, folder, progress, forces)
     before = (first, last)
     first = run.relaxed_end("initial", first, ends)
     last = run.mirrored(first, last, swap) if swap else run.relaxed_end("final", last, ends)
@@ -112,45 +129,49 @@ def run_neb(
     if swap is not None and settings.images is None:
         count += 1 - count % 2  # an image in the mirror is the saddle
     images = transferred(guess, first, last) if guess else interpolate(first, last, count)
-    converged, fmax = run.relax_band(images, swap)
-    energies = np.array([image.get_potential_energy() for image in images])
-    for index in minima(energies):
-        run.warnings.append(
-            f"image {index} is an intermediate minimum "
-            f"({energies[index] - energies[0]:.3f} eV): the path has more than one saddle"
-        )
+    path = relax_path(run, images, swap)
+    energies = path.energies_ev
     return NebResult(
         **barriers(energies),
         profile=EnergyProfile(
-            coordinate_ang=path_coordinate(images).round(6).tolist(),
+            coordinate_ang=path_coordinate(path.images).round(6).tolist(),
             energy_ev=(energies - energies[0]).round(6).tolist(),
         ),
-        converged=converged,
-        fmax_ev_ang=fmax,
+        converged=path.converged,
+        fmax_ev_ang=path.fmax_ev_ang,
+        saddle=saddle(run, path),
         force_calls=run.calls,
         wall_s=time.monotonic() - started,
-        images=images,
-        saddle_index=int(energies.argmax()),
-        symmetric=run.symmetric,
+        images=path.images,
+        minima=path.ends,
+        symmetric=path.symmetric,
         warnings=run.warnings,
     )
 
 
-def minima(energies_ev: np.ndarray, depth_ev: float = 0.03) -> list[int]:
-    """Inner images that lie at least ``depth_ev`` below a maximum on both sides."""
-    found = []
-    for index in range(1, len(energies_ev) - 1):
-        left, here, right = energies_ev[:index], energies_ev[index], energies_ev[index + 1 :]
-        lowest = here <= energies_ev[index - 1] and here <= energies_ev[index + 1]
-        if lowest and min(left.max(), right.max()) - here >= depth_ev:
-            found.append(index)
-    return found
+def saddle(run: Run, path: RelaxedPath, step_ang: float = 0.05) -> Saddle | None:
+    """Mode and curvature of the highest image; None where the path is highest at an end.
 
-
-def images_for(first: Atoms, last: Atoms, max_spacing_ang: float, minimum: int = 3) -> int:
-    """Movable images so that the moving ion goes at most ``max_spacing_ang`` between two."""
-    length = float(np.linalg.norm(last.positions[0] - first.positions[0]))
-    return max(minimum, int(np.ceil(length / max_spacing_ang - 1e-9)) - 1)
+    One more force call: the curvature along the path has to be negative. It is left out where
+    the budget is spent or nothing climbed.
+    """
+    top = int(path.energies_ev.argmax())
+    if top in path.ends:
+        run.warnings.append("the path is highest at a minimum: there is no saddle on it")
+        return None
+    mode, image = tangent(path.images, top), path.images[top]
+    curvature = None
+    if path.converged and run.settings.climb:
+        moved = image.copy()
+        moved.positions += step_ang * mode
+        with contextlib.suppress(BudgetSpent):
+            (there,) = run.evaluate([moved], [f"image-{top:02d}"])
+            curvature = float(np.vdot(image.get_forces() - there.forces_ev_ang, mode)) / step_ang
+            barrier = barriers(path.energies_ev)["barrier_ev"]
+            run.report("saddle", 0, path.fmax_ev_ang, barrier)
+    if curvature is not None and curvature > 0:
+        run.warnings.append(f"the highest image is no saddle: curvature {curvature:+.2f} eV/Å²")
+    return Saddle(top, mode, curvature)
 
 
 def as_atoms(structure: Structure | Atoms) -> Atoms:

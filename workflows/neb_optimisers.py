@@ -29,6 +29,7 @@ def lbfgs(
     max_step_ang: float = 0.15,
     curvature_ev_ang2: float = 40.0,
     memory: int = 20,
+    patience: int | None = None,
 ) -> bool:
     """Walk down until no atom feels more than ``fmax_ev_ang``.
 
@@ -44,6 +45,8 @@ def lbfgs(
         Curvature assumed before any is known.
     memory
         Pairs of steps and force changes kept.
+    patience
+        Give up after so many steps in which the largest force found no new low.
 
     Returns
     -------
@@ -52,9 +55,13 @@ def lbfgs(
     """
     pairs: deque[tuple[np.ndarray, np.ndarray, float]] = deque(maxlen=memory)
     x, f = positions.copy(), forces_of(positions)
+    lowest, since = np.inf, 0
     for _ in range(max_steps):
         if largest(f) <= fmax_ev_ang:
             return True
+        lowest, since = (largest(f), 0) if largest(f) < lowest else (lowest, since + 1)
+        if patience is not None and since >= patience:
+            return False
         step = _newton_step(f, pairs, curvature_ev_ang2)
         if np.vdot(step, f) <= 0.0:
             pairs.clear()
@@ -110,12 +117,13 @@ def band_lbfgs(band: NEB, fmax_ev_ang: float, max_steps: int) -> bool:
         fmax_ev_ang=fmax_ev_ang,
         max_steps=max_steps,
         max_step_ang=0.1,
+        patience=50,
     )
 
 
 def band_fire(band: NEB, fmax_ev_ang: float, max_steps: int) -> bool:
-    """ASE's FIRE (Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006)) over the whole band."""
-    return bool(FIRE(band, logfile=None).run(fmax=fmax_ev_ang, steps=max_steps))
+    """ASE's FIRE (Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006)), in steps of 0.05 Å."""
+    return bool(FIRE(band, maxstep=0.05, logfile=None).run(fmax=fmax_ev_ang, steps=max_steps))
 
 
 def band_ode(band: NEB, fmax_ev_ang: float, max_steps: int) -> bool:

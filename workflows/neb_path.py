@@ -52,15 +52,60 @@ def interpolate(first: Atoms, last: Atoms, movable: int) -> list[Atoms]:
 
     Image-dependent pair potential: Smidstrup et al., J. Chem. Phys. 140, 214106 (2014).
     """
+    images = straight(first, last, movable)
+    band = NEB(images, method="improvedtangent")
+    idpp_interpolate(band, traj=None, log=None, mic=True, fmax=0.1, steps=100)
+    return images
+
+
+def resampled(path: Sequence[Atoms], images: int) -> list[Atoms]:
+    """Return a path with ``images`` evenly spaced movable images, piecewise linear in between."""
+    # Minimum-image steps: potentials may have wrapped an atom in between.
+    steps = [find_mic(b.positions - a.positions, a.cell, a.pbc)[0] for a, b in pairwise(path)]
+    length = np.concatenate([[0.0], np.cumsum([np.linalg.norm(step) for step in steps])])
+    positions = path[0].positions + np.concatenate(
+        [np.zeros_like(steps[0])[None], np.cumsum(steps, axis=0)]
+    )
+    taken = []
+    for at in np.linspace(0.0, length[-1], images + 2):
+        k = min(int(np.searchsorted(length, at, side="right")) - 1, len(steps) - 1)
+        image = path[0].copy()
+        image.positions = positions[k] + (at - length[k]) / (length[k + 1] - length[k]) * steps[k]
+        taken.append(image)
+    return taken
+
+
+def minima(energies_ev: np.ndarray, depth_ev: float = 0.05) -> list[int]:
+    """Inner images that lie at least ``depth_ev`` below a maximum on both sides."""
+    found = []
+    for index in range(1, len(energies_ev) - 1):
+        left, here, right = energies_ev[:index], energies_ev[index], energies_ev[index + 1 :]
+        lowest = here <= energies_ev[index - 1] and here <= energies_ev[index + 1]
+        if lowest and min(left.max(), right.max()) - here >= depth_ev:
+            found.append(index)
+    return found
+
+
+def images_for(first: Atoms, last: Atoms, max_spacing_ang: float, minimum: int = 3) -> int:
+    """Movable images so that the moving ion goes at most ``max_spacing_ang`` between two."""
+    length = float(np.linalg.norm(last.positions[0] - first.positions[0]))
+    return max(minimum, int(np.ceil(length / max_spacing_ang - 1e-9)) - 1)
+
+
+def straight(first: Atoms, last: Atoms, movable: int) -> list[Atoms]:
+    """Straight path of ``movable`` images between two unwrapped ends."""
     images = [first]
     for index in range(1, movable + 1):
         image = first.copy()
         image.positions += index / (movable + 1) * (last.positions - first.positions)
         images.append(image)
-    images.append(last)
-    band = NEB(images, method="improvedtangent")
-    idpp_interpolate(band, traj=None, log=None, mic=True, fmax=0.1, steps=100)
-    return images
+    return [*images, last]
+
+
+def tangent(images: Sequence[Atoms], index: int) -> np.ndarray:
+    """Unit vector along a path at an inner image, over all atoms; shape (n, 3)."""
+    along = images[index + 1].positions - images[index - 1].positions
+    return np.asarray(along / np.linalg.norm(along))
 
 
 def transferred(guess: Sequence[Atoms], first: Atoms, last: Atoms) -> list[Atoms]:

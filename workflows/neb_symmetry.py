@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.geometry import find_mic
 
 from workflows.symmetry import find_operations
@@ -44,6 +45,15 @@ class Swap:
     def vectors(self, vectors: np.ndarray) -> np.ndarray:
         """Forces under the operation; shape (n, 3)."""
         return np.asarray((vectors @ self.rotation.T)[self.source])
+
+    def image_of(self, atoms: Atoms, near: Atoms) -> Atoms:
+        """Return ``atoms`` under the operation, with their energy and turned forces."""
+        twin = atoms.copy()
+        twin.positions = self.positions(atoms, near)
+        twin.calc = SinglePointCalculator(
+            twin, energy=atoms.get_potential_energy(), forces=self.vectors(atoms.get_forces())
+        )
+        return twin
 
     def impose(self, images: Sequence[Atoms]) -> None:
         """Make the second half of a path the image of its first half."""

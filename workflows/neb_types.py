@@ -41,6 +41,11 @@ class NebSettings:
         Compute half of a path that symmetry turns round; see :mod:`workflows.neb_symmetry`.
     leave_ridges
         Bend a path that symmetry holds on a ridge, found by two more force calls.
+    split
+        Relax intermediate minima and let each elementary hop between them climb on its own.
+    give_up_above_ev
+        A loosely relaxed band higher than this is not relaxed further: it moves no ion. None
+        relaxes them all.
     optimiser
         For the band; see :mod:`workflows.neb_optimisers`.
     """
@@ -56,6 +61,8 @@ class NebSettings:
     usable_fmax_ev_ang: float = 0.2
     symmetry: bool = True
     leave_ridges: bool = True
+    split: bool = True
+    give_up_above_ev: float | None = None
     optimiser: Literal["lbfgs", "fire", "ode"] = "lbfgs"
 
     def as_dict(self) -> dict[str, Any]:
@@ -82,8 +89,31 @@ Progress = Callable[[NebStep], None]
 
 
 @dataclass(frozen=True)
+class Saddle:
+    """The highest image of a path.
+
+    Attributes
+    ----------
+    index
+        Which image it is.
+    mode
+        Unit vector along the path, over all atoms, shape (n, 3).
+    curvature_ev_ang2
+        Along the mode, negative at a saddle; None where it was not measured.
+    """
+
+    index: int
+    mode: np.ndarray
+    curvature_ev_ang2: float | None
+
+
+@dataclass(frozen=True)
 class NebResult:
-    """A band and its barrier; energies in eV, taken from the images, never from a spline."""
+    """A band and its barrier; energies in eV, taken from the images, never from a spline.
+
+    ``minima`` are the images at rest: both ends, and the intermediate minima between which the
+    path consists of elementary hops, each with a climbing image of its own.
+    """
 
     barrier_ev: float
     forward_ev: float
@@ -95,9 +125,15 @@ class NebResult:
     force_calls: int
     wall_s: float
     images: list[Atoms]
-    saddle_index: int
+    minima: list[int]
     symmetric: bool
+    saddle: Saddle | None = None
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def saddle_index(self) -> int:
+        """Index of the highest image."""
+        return int(np.argmax(self.profile.energy_ev))
 
 
 class NebFailure(RuntimeError):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
-
 import numpy as np
 from ase import Atoms
-from ase.geometry import find_mic
 
 from stores.documents import BarrierDoc, HopDoc
 from stores.screen_store import ScreenStore
+from workflows.neb_path import resampled
 
 SAME_CELL_ANG = 1e-3
 """Cells that differ by less are the same one."""
@@ -50,20 +47,3 @@ def mlip_path(
         if same_cell and list(path[0].symbols) == list(initial.symbols):
             return path if images is None else resampled(path, images)
     return None
-
-
-def resampled(path: Sequence[Atoms], images: int) -> list[Atoms]:
-    """Return a path with ``images`` evenly spaced movable images, piecewise linear in between."""
-    # Minimum-image steps: potentials may have wrapped an atom in between.
-    steps = [find_mic(b.positions - a.positions, a.cell, a.pbc)[0] for a, b in pairwise(path)]
-    length = np.concatenate([[0.0], np.cumsum([np.linalg.norm(step) for step in steps])])
-    positions = path[0].positions + np.concatenate(
-        [np.zeros_like(steps[0])[None], np.cumsum(steps, axis=0)]
-    )
-    taken = []
-    for at in np.linspace(0.0, length[-1], images + 2):
-        k = min(int(np.searchsorted(length, at, side="right")) - 1, len(steps) - 1)
-        image = path[0].copy()
-        image.positions = positions[k] + (at - length[k]) / (length[k + 1] - length[k]) * steps[k]
-        taken.append(image)
-    return taken

@@ -309,10 +309,10 @@ def test_energies_belong_to_the_images_when_the_budget_ends():
 
 
 def test_fire_goes_on_where_the_optimiser_gives_up(monkeypatch, copper):
-    from workflows import neb_run
+    from workflows import neb_relax
 
     monkeypatch.setitem(
-        neb_run.BAND_OPTIMISERS,
+        neb_relax.BAND_OPTIMISERS,
         "lbfgs",
         lambda band, fmax, steps: bool(band.get_forces().sum() > 1e9),
     )
@@ -353,3 +353,105 @@ def test_unknown_element_is_refused_before_work():
     with pytest.raises(NebFailure, match="Cu") as caught:
         run_neb(*copper_vacancy(), engine)
     assert caught.value.force_calls == 0
+
+
+class Stairs(Calculator):
+    """Along x a hill, a dip and a higher hill, ends at 0 and 4; stiff across."""
+
+    implemented_properties: ClassVar = ["energy", "forces"]
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        x, across = atoms.positions[0, 0], atoms.positions[0, 1:]
+        wave = np.pi / 2  # E = (1 − cos πx)(1 + x/4)/4: minima at 0, 2 and 4
+        rise = 1 + x / 4
+        forces = np.zeros((len(atoms), 3))
+        forces[0, 0] = (
+            -(2 * wave * np.sin(2 * wave * x) * rise + (1 - np.cos(2 * wave * x)) / 4) / 4
+        )
+        forces[0, 1:] = -2 * across
+        self.results = {
+            "energy": float((1 - np.cos(2 * wave * x)) * rise / 4 + across @ across),
+            "forces": forces,
+        }
+
+
+def test_path_is_split_at_a_minimum_and_every_saddle_climbs():
+    initial = Atoms("H2", positions=[[0, 0, 0], [1, 5, 5]], cell=[10, 10, 10], pbc=True)
+    final = initial.copy()
+    final.positions[0, 0] = 4.0
+    result = run_neb(initial, final, EmtEngine(Stairs), NebSettings(fmax_ev_ang=1e-3, images=7))
+    assert result.converged
+    assert len(result.minima) == 3
+    middle = result.minima[1]
+    x = np.array([image.positions[0, 0] for image in result.images])
+    assert x[middle] == pytest.approx(2.0, abs=0.01)
+    energies = np.array(result.profile.energy_ev)
+    grid = np.linspace(0, 4, 4001)
+    exact = (1 - np.cos(np.pi * grid)) * (1 + grid / 4) / 4
+    assert energies[:middle].max() == pytest.approx(exact[grid < 2].max(), abs=1e-4)
+    assert energies[middle:].max() == pytest.approx(exact[grid > 2].max(), abs=1e-4)
+    whole = run_neb(
+        initial, final, EmtEngine(Stairs), NebSettings(fmax_ev_ang=1e-3, images=7, split=False)
+    )
+    assert whole.barrier_ev == pytest.approx(result.barrier_ev, abs=1e-4)
+
+
+def test_saddle_has_its_mode_and_negative_curvature(copper):
+    initial, final = copper_vacancy()
+    along = final.positions[0] - initial.positions[0]
+    ion = copper.saddle.mode[0]
+    assert abs(ion @ along) / np.linalg.norm(ion) / np.linalg.norm(along) > 0.99
+    assert np.linalg.norm(copper.saddle.mode) == pytest.approx(1)
+    assert copper.saddle.curvature_ev_ang2 < 0
+
+
+def test_hopeless_hop_is_given_up_early(copper):
+    settings = NebSettings(fmax_ev_ang=0.01, give_up_above_ev=0.5)
+    result = run_neb(*copper_vacancy(), EmtEngine(), settings)
+    assert not result.converged
+    assert result.force_calls < copper.force_calls
+    assert result.barrier_ev > 0.5
+    assert "too high to matter" in result.warnings[-1]
+
+
+@pytest.mark.parametrize(
+    ("attempts", "rung"),
+    [(1, "more images"), (2, "a straight initial path"), (3, "the string method")],
+)
+def test_ladder_of_recovery(monkeypatch, copper, attempts, rung):
+    from workflows import neb_relax
+
+    bands = []
+
+    def stubborn(band, fmax, steps):
+        if band not in bands:
+            bands.append(band)
+        band.get_forces()
+        return len(bands) > attempts and neb_relax_lbfgs(band, fmax, steps)
+
+    neb_relax_lbfgs = neb_relax.BAND_OPTIMISERS["lbfgs"]
+    monkeypatch.setitem(neb_relax.BAND_OPTIMISERS, "lbfgs", stubborn)
+    monkeypatch.setitem(neb_relax.BAND_OPTIMISERS, "fire", lambda band, fmax, steps: False)
+    result = run_neb(*copper_vacancy(), EmtEngine(), NebSettings(fmax_ev_ang=0.01))
+    assert result.converged
+    assert rung in [w.split("went on with ")[1] for w in result.warnings if "went on" in w][-1]
+    assert result.barrier_ev == pytest.approx(copper.barrier_ev, abs=5e-3)
+
+
+def test_string_method_finds_the_pass_on_its_own():
+    from workflows.neb_band import frozen
+    from workflows.neb_path import straight
+    from workflows.neb_relax import string_relaxed
+    from workflows.neb_run import Run
+
+    ends = []
+    for x in (0.0, 2.0):
+        end = Atoms("H2", positions=[[x, 0, 0], [1, 5, 5]], cell=[10, 10, 10], pbc=True)
+        end.calc = TwoChannels()
+        ends.append(frozen(end))
+    path = straight(*ends, 5)
+    path[3].positions[0, 1] = 0.05  # off the ridge
+    settings = NebSettings(fmax_ev_ang=0.05, climb_from_ev_ang=0.05)
+    relaxed = string_relaxed(Run(EmtEngine(TwoChannels), settings, None, None), path)
+    assert abs(relaxed[3].positions[0]) == pytest.approx([1, 0.4, 0], abs=0.05)

@@ -11,8 +11,8 @@ from ase.optimize import BFGS
 
 from stores.screen_store import open_store
 from workflows.neb import NebSettings, run_neb
+from workflows.neb_band import frozen
 from workflows.neb_ends import RelaxedEnd, StoredEnds
-from workflows.neb_run import frozen
 from workflows.stages.neb import rounds
 
 from .test_neb import EmtEngine

@@ -13,13 +13,15 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.data import chemical_symbols
 from safetensors.torch import load_file
@@ -27,9 +29,14 @@ from safetensors.torch import load_file
 from stores.documents import ModelRef
 from stores.errors import BadInput
 from stores.hashing import file_sha256
+from workflows.engines.forces import Evaluation
 
 SHIPPED = Path(__file__).parents[1] / "data"
 """Folder of shipped potentials, one subfolder each: config.json, model.safetensors, card.json."""
+
+
+GPU_BATCH_ATOMS = 4000
+"""Atoms in one forward pass on a GPU: what 16 GB hold of a foundation model."""
 
 
 class MaceEngine:
@@ -44,6 +51,9 @@ class MaceEngine:
         ``auto`` takes a GPU if there is one.
     dtype
         ``float32`` or ``float64``.
+    batch_atoms
+        Atoms in one forward pass; left out: many on a GPU, one structure at a time on a CPU,
+        where a batch is no faster.
 
     Raises
     ------
@@ -54,10 +64,19 @@ class MaceEngine:
     level: Literal["mlip"] = "mlip"
     shared = True
 
-    def __init__(self, model: str = "mini", device: str = "auto", dtype: str = "float32") -> None:
+    def __init__(
+        self,
+        model: str = "mini",
+        device: str = "auto",
+        dtype: str = "float32",
+        batch_atoms: int | None = None,
+    ) -> None:
         if dtype not in ("float32", "float64"):
             raise BadInput(f"mace dtype '{dtype}' is unknown; use float32 or float64")
         self.name, self.device, self.dtype = str(model), device, dtype
+        on_gpu = torch_device(device) != "cpu"
+        self.batch_atoms = batch_atoms or (GPU_BATCH_ATOMS if on_gpu else 1)
+        self.in_batches = self.batch_atoms > 1
         self._path: Path | None = _local_path(self.name)
         if self._path is None and self.name not in foundation_urls():
             raise BadInput(_unknown(self.name))
@@ -119,6 +138,62 @@ class MaceEngine:
             models=self._model, device=torch_device(self.device), default_dtype=self.dtype
         )
 
+    def evaluate(self, images: Sequence[Atoms]) -> list[Evaluation]:
+        """Energies and forces of many structures, ``batch_atoms`` in one forward pass."""
+        model, device = self._on_device
+        numbers = [int(z) for z in model.atomic_numbers]
+        found: list[Evaluation] = []
+        for chunk in chunks(images, self.batch_atoms):
+            batch = graph_batch(chunk, numbers, float(model.r_max), self.dtype).to(device)
+            answer = model(batch.to_dict(), compute_stress=False)
+            energies = answer["energy"].detach().cpu().numpy().astype(float)
+            forces = answer["forces"].detach().cpu().numpy().astype(float)
+            ends = np.cumsum([len(image) for image in chunk])[:-1]
+            found += map(Evaluation, energies.tolist(), np.split(forces, ends))
+        return found
+
+    @cached_property
+    def _on_device(self) -> tuple[Any, str]:
+        device = torch_device(self.device)
+        model = self._model.to(device)
+        for parameter in model.parameters():
+            parameter.requires_grad = False  # only the forces are wanted
+        return model, device
+
+
+def chunks(images: Sequence[Atoms], most_atoms: int) -> Iterator[list[Atoms]]:
+    """Split into runs of at most ``most_atoms`` atoms, at least one structure each."""
+    chunk: list[Atoms] = []
+    for image in images:
+        if chunk and sum(map(len, chunk)) + len(image) > most_atoms:
+            yield chunk
+            chunk = []
+        chunk.append(image)
+    if chunk:
+        yield chunk
+
+
+def graph_batch(images: Sequence[Atoms], numbers: list[int], r_max: float, dtype: str) -> Any:
+    """Graphs of structures as mace-torch's models take them, in one batch."""
+    _mace()
+    from mace import data
+    from mace.tools import torch_geometric
+    from mace.tools.torch_tools import default_dtype
+    from mace.tools.utils import AtomicNumberTable
+
+    table = AtomicNumberTable(numbers)
+    nothing = data.KeySpecification(info_keys={}, arrays_keys={})
+    with default_dtype(dtype):
+        graphs = [
+            data.AtomicData.from_config(
+                data.config_from_atoms(image, key_specification=nothing),
+                z_table=table,
+                cutoff=r_max,
+            )
+            for image in images
+        ]
+        return torch_geometric.Batch.from_data_list(graphs)
+
 
 def foundation_urls() -> dict[str, str]:
     """Names that mace-torch downloads, and from where."""
@@ -165,7 +240,6 @@ def build_model(config: dict[str, Any]) -> torch.nn.Module:
         ``avg_num_neighbors``, ``atomic_numbers``.
     """
     _mace()
-    import numpy as np
     from e3nn import o3
     from mace import modules
 

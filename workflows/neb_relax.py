@@ -1,0 +1,310 @@
+"""Relax a path to its saddles: plain band, off ridges, split at minima, climbing, recovery.
+
+Where the band does not converge, the ladder of recovery is: smaller steps, more images, a
+straight initial path, the string method. All of it draws on one budget of force calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+
+from workflows.neb_band import Band
+from workflows.neb_optimisers import BAND_OPTIMISERS, largest
+from workflows.neb_path import images_for, interpolate, minima, resampled, straight, tangent
+from workflows.neb_run import BudgetSpent, Run
+from workflows.neb_symmetry import Swap
+from workflows.neb_types import NebFailure, barriers
+
+RIDGE_STEP_ANG = 0.1
+RIDGE_CURVATURE_EV_ANG2 = 0.3
+"""A path is on a ridge where the ion's curvature across it is more negative than this."""
+
+APART_ANG = 0.3
+"""A dip is an intermediate minimum if its atoms rest so far from both ends."""
+
+MAX_SPLITS = 2
+"""Times a path is halved: at most four elementary hops."""
+
+
+@dataclass
+class RelaxedPath:
+    """A path as far as it was relaxed.
+
+    Attributes
+    ----------
+    images
+        Ends included, with energies and forces.
+    converged
+        All its elementary hops are.
+    fmax_ev_ang
+        Largest projected force.
+    symmetric
+        Half of it was computed.
+    ends
+        Indices of the images at rest: both ends, and the minima that it was split at.
+    """
+
+    images: list[Atoms]
+    converged: bool
+    fmax_ev_ang: float
+    symmetric: bool
+    ends: list[int]
+
+    @property
+    def energies_ev(self) -> np.ndarray:
+        """Energies of all images, shape (n,)."""
+        return np.array([image.get_potential_energy() for image in self.images])
+
+
+class _TooHigh(Exception):
+    """The hop is out of the race."""
+
+
+def relax_path(run: Run, images: list[Atoms], swap: Swap | None, splits: int = 0) -> RelaxedPath:
+    """Relax a path, climbing the ladder of recovery while the budget lasts.
+
+    Parameters
+    ----------
+    run
+        Forces, budget, settings.
+    images
+        Starting path; its ends are relaxed and carry energy and forces.
+    swap
+        Turns the path round, where symmetry does.
+    splits
+        How often this path's parents were split.
+
+    Raises
+    ------
+    NebFailure
+        No band came near convergence; with the best bracket.
+    """
+    bands: list[Band] = []
+    try:
+        for name, start, kept in _ladder(run, images, swap, bands):
+            if name:
+                run.warnings.append(f"the band did not converge, went on with {name}")
+            found = _attempt(run, start, kept, bands, splits)
+            if found is not None:
+                return found
+    except BudgetSpent:
+        pass
+    except _TooHigh:
+        run.warnings.append("given up before convergence: too high to matter")
+        return _settled(bands[-1], converged=False)
+    return _nearest_usable(run, bands)
+
+
+def _ladder(
+    run: Run, images: list[Atoms], swap: Swap | None, bands: list[Band]
+) -> Iterator[tuple[str, list[Atoms], Swap | None]]:
+    """Yield names and starting paths; a later one may use the bands of those before it."""
+    count = len(images) - 2
+    yield "", images, swap
+    nearest = _settled(_nearest(bands), converged=False).images
+    more = resampled(nearest, count + count // 2 + 1)
+    yield "more images", [images[0], *more[1:-1], images[-1]], None
+    yield "a straight initial path", straight(images[0], images[-1], count), None
+    nearest = _settled(_nearest(bands), converged=False).images
+    yield "the string method", string_relaxed(run, nearest), None
+
+
+def _attempt(
+    run: Run, images: list[Atoms], swap: Swap | None, bands: list[Band], splits: int
+) -> RelaxedPath | None:
+    """Relax one starting path; None where the optimisers give up."""
+    settings = run.settings
+    loose = max(settings.climb_from_ev_ang, settings.fmax_ev_ang)
+    band = Band(images, run, swap)
+    bands.append(band)
+    if not _stage(run, band, "band", loose):
+        return None
+    limit = settings.give_up_above_ev
+    if limit is not None and barriers(np.asarray(band.energies))["barrier_ev"] > limit:
+        raise _TooHigh
+    downhill = ridge(run, band) if settings.leave_ridges else None
+    if downhill is not None:
+        run.warnings.append("the straight path followed a ridge and was bent off it")
+        band = Band(bent(images, downhill), run, None)
+        bands.append(band)
+        if not _stage(run, band, "bent band", loose):
+            return None
+    if settings.split and splits < MAX_SPLITS:
+        parts = split(run, band, splits)
+        if parts is not None:
+            return parts
+    if settings.climb or loose > settings.fmax_ev_ang:
+        band.climb = settings.climb
+        name = "climbing band" if settings.climb else "band"
+        if not _stage(run, band, name, settings.fmax_ev_ang):
+            return None
+    return _settled(band, converged=True)
+
+
+def _stage(run: Run, band: Band, stage: str, target_ev_ang: float) -> bool:
+    """Relax to ``target_ev_ang``; where the optimiser strays, FIRE goes on in smaller steps."""
+    band.stage, band.best = stage, None
+    name = run.settings.optimiser
+    if BAND_OPTIMISERS[name](band, target_ev_ang, run.settings.max_steps):
+        return True
+    if name == "fire":
+        return False
+    run.warnings.append(f"{stage}: {name} did not converge, went on with fire in smaller steps")
+    band.back_to_best()
+    return BAND_OPTIMISERS["fire"](band, target_ev_ang, run.settings.max_steps)
+
+
+def split(run: Run, band: Band, splits: int) -> RelaxedPath | None:
+    """Split a band at its deepest dip, and relax the elementary hops; None without a minimum.
+
+    A band climbs to one saddle only; with a minimum on the way there are two or more.
+    """
+    energies = np.asarray(band.energies)
+    dips = minima(energies)
+    if not dips:
+        return None
+    at = min(dips, key=lambda index: energies[index])
+    first, last = band.images[0], band.images[-1]
+    try:
+        middle = run.relax(band.images[at], "intermediate minimum")
+    except NebFailure:
+        run.warnings.append(f"the dip at image {at} did not relax to a minimum")
+        return None
+    apart = [float(np.linalg.norm(middle.positions - end.positions)) for end in (first, last)]
+    if min(apart) < APART_ANG:
+        return None
+    depth = min(energies[:at].max(), energies[at:].max()) - middle.get_potential_energy()
+    run.warnings.append(
+        f"an intermediate minimum {depth:.3f} eV deep lies on the path, which is split there"
+    )
+    one = relax_path(run, _segment(run, band.images[: at + 1], first, middle), None, splits + 1)
+    swap = band.swap
+    own_twin = swap is not None and np.allclose(
+        swap.positions(middle, middle), middle.positions, atol=0.05
+    )
+    if swap is not None and own_twin:
+        two = _mirrored(one, swap, last)
+    else:
+        two = relax_path(run, _segment(run, band.images[at:], middle, last), None, splits + 1)
+    shift = len(one.images) - 1
+    return RelaxedPath(
+        images=one.images + two.images[1:],
+        converged=one.converged and two.converged,
+        fmax_ev_ang=max(one.fmax_ev_ang, two.fmax_ev_ang),
+        symmetric=own_twin,
+        ends=one.ends + [index + shift for index in two.ends[1:]],
+    )
+
+
+def _segment(run: Run, part: list[Atoms], first: Atoms, last: Atoms) -> list[Atoms]:
+    """Starting path between two neighbouring minima, along the part of the band between them."""
+    count = run.settings.images or images_for(first, last, run.settings.max_spacing_ang)
+    if len(part) < 3:
+        return interpolate(first, last, count)
+    return [first, *resampled([first, *part[1:-1], last], count)[1:-1], last]
+
+
+def _mirrored(path: RelaxedPath, swap: Swap, last: Atoms) -> RelaxedPath:
+    """Second half of a path whose middle is its own image, from the first half."""
+    images = []
+    middle = path.images[-1]
+    for share, image in zip(np.linspace(0, 1, len(path.images)), path.images[::-1], strict=True):
+        near = middle.copy()
+        near.positions += share * (last.positions - middle.positions)
+        images.append(swap.image_of(image, near))
+    ends = [len(images) - 1 - index for index in reversed(path.ends)]
+    return RelaxedPath(images, path.converged, path.fmax_ev_ang, True, ends)
+
+
+def ridge(run: Run, band: Band) -> np.ndarray | None:
+    """Direction in which the highest image falls off a ridge, None where it does not.
+
+    A path that symmetry holds on a ridge has no force to leave it. Two displacements of the
+    ion give its curvatures across the path; shape (3,), a unit vector.
+    """
+    top = 1 + int(np.argmax(band.energies[1:-1]))
+    image = band.images[top]
+    along = band.images[top + 1].positions[0] - band.images[top - 1].positions[0]
+    across = np.linalg.svd(along[None])[2][1:]
+    forces = band.real_forces[top][0]
+    moved = [image.copy() for _ in across]
+    for other, direction in zip(moved, across, strict=True):
+        other.positions[0] += RIDGE_STEP_ANG * direction
+    answers = run.evaluate(moved, [f"image-{top:02d}"] * 2)
+    there = np.array([answer.forces_ev_ang[0] for answer in answers])
+    curvatures = (forces - there) @ across.T / RIDGE_STEP_ANG
+    values, vectors = np.linalg.eigh((curvatures + curvatures.T) / 2)
+    if values[0] > -RIDGE_CURVATURE_EV_ANG2:
+        return None
+    downhill = vectors[:, 0] @ across
+    # both sides are alike on an exact ridge; else the force says which is lower
+    slope = float(downhill @ forces)
+    side = slope if abs(slope) > 1e-3 else float(downhill[np.argmax(np.abs(downhill))])
+    return np.asarray(np.copysign(1.0, side) * downhill)
+
+
+def bent(images: list[Atoms], direction: np.ndarray, height_ang: float = 0.3) -> list[Atoms]:
+    """Move the ion off a path, in place: most half way, not at all at the ends."""
+    for image, share in zip(images, np.linspace(0, 1, len(images)), strict=True):
+        image.positions[0] += height_ang * np.sin(np.pi * share) * direction
+    return images
+
+
+def string_relaxed(
+    run: Run, images: list[Atoms], rate_ang2_ev: float = 0.02, max_step_ang: float = 0.05
+) -> list[Atoms]:
+    """Relax a path by the simplified string method, as far as a climbing band needs it.
+
+    Every image goes downhill, then the images are spread evenly along the path (E, Ren and
+    Vanden-Eijnden, J. Chem. Phys. 126, 164103 (2007)). Slow and without springs or optimiser
+    memory, so hard to upset.
+    """
+    path = [image.copy() for image in images]
+    count = len(path) - 2
+    for step in range(run.settings.max_steps):
+        answers = run.evaluate(path[1:-1], [f"image-{k:02d}" for k in range(1, count + 1)])
+        across = 0.0
+        for k, (_, forces) in enumerate(answers, start=1):
+            along = tangent(path, k)
+            across = max(across, largest(forces - np.vdot(forces, along) * along))
+            move = rate_ang2_ev * forces
+            path[k].positions += move * min(1.0, max_step_ang / max(largest(move), 1e-12))
+        energies = [images[0].get_potential_energy(), *(answer.energy_ev for answer in answers)]
+        energies.append(images[-1].get_potential_energy())
+        run.report("string", step, across, barriers(np.array(energies))["barrier_ev"])
+        path = resampled(path, count)
+        if across <= max(run.settings.climb_from_ev_ang, run.settings.fmax_ev_ang):
+            break
+    return [images[0], *path[1:-1], images[-1]]
+
+
+def _nearest(bands: list[Band]) -> Band:
+    return min((band for band in bands if band.evaluations), key=lambda band: band.fmax)
+
+
+def _settled(band: Band, *, converged: bool) -> RelaxedPath:
+    band.settle()
+    ends = [0, len(band.images) - 1]
+    return RelaxedPath(band.images, converged, band.fmax, band.swap is not None, ends)
+
+
+def _nearest_usable(run: Run, bands: list[Band]) -> RelaxedPath:
+    """Return the band that came nearest to convergence, if near enough for an estimate."""
+    if not any(band.evaluations for band in bands):
+        run.fail("band_not_converged", "the ends took all force calls; raise the budget")
+    path = _settled(_nearest(bands), converged=False)
+    if path.fmax_ev_ang <= run.settings.usable_fmax_ev_ang:
+        return path
+    energies = path.energies_ev
+    raise NebFailure(
+        "band_not_converged",
+        f"largest force {path.fmax_ev_ang:.2f} eV/Å after {run.calls} force calls "
+        f"(wanted {run.settings.fmax_ev_ang}); raise the budget or the number of images",
+        bracket_ev=(abs(float(energies[-1] - energies[0])), barriers(energies)["barrier_ev"]),
+        images=path.images,
+        force_calls=run.calls,
+    )

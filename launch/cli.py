@@ -26,6 +26,7 @@ from launch import (
     dft_inputs_command,
     fireworks_command,
     output,
+    report_command,
     result_commands,
     screen_commands,
     structure_commands,
@@ -58,10 +59,11 @@ app = typer.Typer(
 )
 for module in (
     check_command,
-    dashboard_command,
     screen_commands,
     structure_commands,
     result_commands,
+    dashboard_command,
+    report_command,
     dft_inputs_command,
     fireworks_command,
     backtest_command,

@@ -29,12 +29,12 @@ def literature_hops(
     max_atoms: int,
     held_out: bool | None,
     per_host: int = 2,
-    per_class: int = 6,
+    per_class: int = 8,
     max_spacing_ang: float = 0.8,
 ) -> Iterator[dict[str, Any]]:
     """Bands of the literature set, cheapest first, a few of each host and structure class.
 
-    What a band costs is known before it is run: atoms times images to compute, half of them
+    What a band costs is known before it is run: atoms times geometries to relax, half of them
     where symmetry turns the hop round. Choosing by that alone looks at no barrier.
 
     Parameters
@@ -57,9 +57,8 @@ def literature_hops(
             continue
         initial, final = band_image(record, 0), band_image(record, 4)
         images = images_for(initial, final, max_spacing_ang)
-        if find_swap(initial, final):
-            images = images // 2 + 1
-        records.append((images * len(initial), len(initial), record["system"], record))
+        geometries = images // 2 + 2 if find_swap(initial, final) else images + 2
+        records.append((geometries * len(initial), len(initial), record["system"], record))
     taken: Counter[str] = Counter()
     for *_, record in sorted(records, key=lambda item: item[:3]):
         sites = set(record["band_sites"])

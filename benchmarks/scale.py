@@ -21,11 +21,14 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 # Run as a script, this file must not stand in the way of a package of its name.
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).parent]
@@ -116,6 +119,8 @@ def run_stage(stage: str, uri: str, hosts: str) -> dict[str, Any]:
         {"name": "scale", "working_ion": ION, "candidates": {"source": "store", "uri": hosts}}
     )
     spec = screen.model_dump(mode="json")
+    watch = WorkerWatch()
+    watch.start()
     wall = time.perf_counter()
     found = find_candidates.original(spec, uri)
     # For the later stages this is the resumed look at what is there, timed as a stage of its own.
@@ -132,18 +137,34 @@ def run_stage(stage: str, uri: str, hosts: str) -> dict[str, Any]:
         "refused": found["refused"],
     }
     # Before the store is counted, which is not part of the stage.
-    own, workers = (resource.getrusage(who) for who in _WHO)
+    own = resource.getrusage(resource.RUSAGE_SELF)
     result |= {
-        "cpu_s": own.ru_utime + own.ru_stime + workers.ru_utime + workers.ru_stime,
+        "cpu_s": own.ru_utime + own.ru_stime + sum(watch.cpu_s.values()),
         "peak_mb": own.ru_maxrss / 1024,
-        "worker_peak_mb": workers.ru_maxrss / 1024,
+        "worker_peak_mb": watch.peak_mb,
     }
     with open_store(uri) as store:
         result["documents"] = [store.count(model) for model in (CandidateDoc, HopDoc, BarrierDoc)]
     return result
 
 
-_WHO = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+class WorkerWatch(threading.Thread):
+    """Looks at the worker processes, which are children of a fork server and not of this one."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.cpu_s: dict[int, float] = {}
+        self.peak_mb = 0.0
+
+    def run(self) -> None:
+        me = psutil.Process()
+        while True:
+            for child in me.children(recursive=True):
+                with suppress(psutil.Error):
+                    spent = child.cpu_times()
+                    self.cpu_s[child.pid] = spent.user + spent.system
+                    self.peak_mb = max(self.peak_mb, child.memory_info().rss / 1e6)
+            time.sleep(0.2)
 
 
 @contextmanager
@@ -171,11 +192,14 @@ def server(folder: Path) -> Iterator[str]:
             process.wait(timeout=30)
 
 
-def measure(count: int, stages: list[str], base: str | None, folder: Path) -> None:
+def measure(count: int, stages: list[str], base: str | None, folder: Path, own: Path) -> None:
     """Print a line of the table for each stage."""
     hosts = folder / f"hosts-{count}"
-    write_hosts(count, hosts)
-    uri = f"{base}/scale_{count}" if base else str(folder / f"screen-{count}")
+    if not hosts.exists():
+        # Under another name until it is whole.
+        write_hosts(count, hosts.with_suffix(".part"))
+        hosts.with_suffix(".part").rename(hosts)
+    uri = f"{base}/scale_{count}" if base else str(own / f"screen-{count}")
     for stage in stages:
         told = subprocess.run(
             [sys.executable, __file__, "--stage", stage, "--uri", uri, "--hosts", str(hosts)],
@@ -200,6 +224,7 @@ def main() -> None:
     parser.add_argument("--candidates", default="500,2000", help="numbers of hosts")
     parser.add_argument("--no-score", action="store_true", help="candidates and hops alone")
     parser.add_argument("--server", action="store_true", help="results on a MongoDB-wire server")
+    parser.add_argument("--hosts-in", help="keep the synthetic hosts here for the next run")
     for hidden in ("--stage", "--uri", "--hosts"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -212,10 +237,12 @@ def main() -> None:
         "| peak of a worker (MB) | candidates, hops, barriers |\n|" + "---|" * 9
     )
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with server(folder / "server") if given.server else nullcontext() as base:
+        own = Path(name)
+        folder = Path(given.hosts_in or name)
+        folder.mkdir(parents=True, exist_ok=True)
+        with server(own / "server") if given.server else nullcontext() as base:
             for count in (int(n) for n in given.candidates.split(",")):
-                measure(count, stages, base, folder)
+                measure(count, stages, base, folder, own)
 
 
 if __name__ == "__main__":

@@ -157,6 +157,7 @@ class WorkerWatch(threading.Thread):
         self.peak_mb = 0.0
 
     def run(self) -> None:
+        """Look five times a second until the process ends."""
         me = psutil.Process()
         while True:
             for child in me.children(recursive=True):

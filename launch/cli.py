@@ -25,6 +25,7 @@ from launch import (
     dashboard_command,
     dft_inputs_command,
     fireworks_command,
+    init_command,
     output,
     report_command,
     result_commands,
@@ -66,6 +67,7 @@ for module in (
     report_command,
     dft_inputs_command,
     fireworks_command,
+    init_command,
     backtest_command,
 ):
     module.add_to(app)

@@ -7,6 +7,7 @@ whatever goes wrong in it (``jf plugin list -e`` shows it), so it does little.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -215,7 +216,7 @@ def _check_workers(
             found.get_scheduler_io().generate_header(resources)
         except ValueError as error:
             kind = found.scheduler_type
-            said = " ".join(str(error).split()).partition(" Check the template")[0]
+            said = re.sub(r" Check the template in \S+", "", " ".join(str(error).split()))
             raise BadInput(f"{field}.resources: for {kind} of worker '{name}': {said}") from None
     return first
 

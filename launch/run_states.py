@@ -1,13 +1,16 @@
-"""Where the local runs of a store are."""
+"""Where the runs of a store are: on this machine, with jobflow-remote, with FireWorks."""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from launch.lock import is_running
+from launch.managers import QueuedJob, Unreachable, jobs_of_submission, retry_commands
 from launch.places import short
 from launch.run_log import all_runs, jobs_of
+from launch.submissions import submissions
 from stores.screen_store import ScreenStore
 
 
@@ -36,3 +39,42 @@ def run_states(store: ScreenStore) -> list[dict[str, Any]]:
             "now": now,
         }
     return list(states.values())
+
+
+def submission_states(store: ScreenStore) -> list[dict[str, Any]]:
+    """Describe what was submitted to jobflow-remote and FireWorks, as those see it."""
+    states = []
+    for doc in submissions(store):
+        where = doc.get("project") or doc.get("launchpad_file") or "default LaunchPad"
+        about = {key: doc[key] for key in ("name", "screen_id", "manager", "flow_uuid")}
+        state: dict[str, Any] = {**about, "where": where, "spec_file": doc["spec_file"]}
+        try:
+            jobs = jobs_of_submission(doc)
+        except Unreachable as error:
+            states.append({**state, "jobs": None, "said": str(error), "failures": [], "retry": []})
+            continue
+        counts = dict(sorted(Counter(job.state for job in jobs).items()))
+        current = Counter(job.name for job in jobs if job.state == "running")
+        at = ", ".join(f"{count} {name}" for name, count in sorted(current.items()))
+        states.append(
+            {
+                **state,
+                "jobs": counts,
+                "said": f"at work on {at}" if at else "",
+                "failures": _by_cause(jobs),
+                "retry": retry_commands(doc, jobs),
+            }
+        )
+    return states
+
+
+def _by_cause(jobs: list[QueuedJob]) -> list[dict[str, Any]]:
+    """Group failed jobs by name and error, each with a folder to look into."""
+    groups: dict[tuple[str, str], list[QueuedJob]] = {}
+    for job in jobs:
+        if job.state == "failed":
+            groups.setdefault((job.name, job.error or "no error was kept"), []).append(job)
+    return [
+        {"job": name, "error": error, "count": len(group), "folder": group[0].folder}
+        for (name, error), group in sorted(groups.items(), key=lambda item: -len(item[1]))
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from launch.output import Format, print_json, print_rich, quiet, say
+from launch.output import Format, print_json, print_rich, quiet, say, streams
 from launch.places import OptionalStore, Place, StoreOption, place_of, short
 
 if TYPE_CHECKING:
     from jobflow import Flow
 
+    from launch.look import Look
     from launch.run_log import RunLog
     from launch.runner import RunOutcome
     from stores.screen_store import ScreenStore
@@ -173,38 +175,69 @@ def _failure(outcome: RunOutcome, spec_file: Path) -> str:
 
 
 def status(
-    store: StoreOption, format_: Annotated[Format, typer.Option("--format")] = Format.TABLE
+    store: StoreOption,
+    format_: Annotated[Format, typer.Option("--format")] = Format.TABLE,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Look again and again, until all is done.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option("--every", min=0.1, help="Seconds between two looks.")
+    ] = 10.0,
 ) -> None:
-    """Say how far a screen is: per stage done, failed and waiting; failures by cause.
+    """Say how far a screen is: per stage done, running and waiting; failures by cause.
+
+    The same for runs on this machine, with jobflow-remote and with FireWorks. Rates are those of
+    the last hours.
 
     ```
     hopscreen status --store screen_li.store
+    hopscreen status --store mongodb://host/li_screen --watch
     ```
     """
+    if watch:
+        _watch(store, format_, every)
+        return
+    look = _look(store)
+    if format_ is Format.JSON:
+        print_json(look.as_dict())
+        return
+    print_rich(*look.views())
+    if look.summary.failures:
+        say(f"to try what failed again: hopscreen retry --store {store}")
+
+
+def _watch(store: str, format_: Format, every: float) -> None:
+    """Show the state until all is done: in place on a terminal, one below the other elsewhere."""
+    from rich.console import Console, Group
+    from rich.live import Live
+
+    target = streams().out
+    if format_ is Format.JSON or not target.isatty():
+        while True:
+            look = _look(store)
+            if format_ is Format.JSON:
+                print(json.dumps(look.as_dict(), ensure_ascii=False), file=target, flush=True)
+            else:
+                print_rich(f"{time.strftime('%H:%M:%S')}", *look.views())
+            if look.over:
+                return
+            time.sleep(every)
+    with Live(console=Console(file=target, highlight=False), auto_refresh=False) as live:
+        while True:
+            look = _look(store)
+            live.update(Group(*look.views()), refresh=True)
+            if look.over:
+                return
+            time.sleep(every)
+
+
+def _look(store: str) -> Look:
     with quiet():
-        from launch.run_states import run_states
-        from stores import queries
+        from launch.look import look_at
         from stores.screen_store import open_store
 
         with open_store(store, create=False) as opened:
-            found = queries.summary(opened)
-            runs = run_states(opened)
-    if format_ is Format.JSON:
-        from dataclasses import asdict
-
-        content = asdict(found)
-        content["failures"] = [
-            {**asdict(group), "example": group.example.model_dump()} for group in found.failures
-        ]
-        print_json({**content, "runs": runs})
-        return
-    from launch.views import failure_lines, funnel_table, refusal_lines
-
-    print_rich(funnel_table(found), *refusal_lines(found), *failure_lines(found.failures))
-    for one in runs:
-        print_rich(f"{one['name']}: {one['state']}, {one['jobs_done']} jobs done; {one['now']}")
-    if found.failures:
-        say(f"to try what failed again: hopscreen retry --store {store}")
+            return look_at(opened)
 
 
 def retry(
@@ -226,10 +259,11 @@ def retry(
         from launch.lock import only_run
         from launch.retrying import forget_failures
         from launch.run_log import all_runs
+        from launch.submissions import submissions
         from stores.screen_store import open_store
 
         with open_store(store, create=False) as opened:
-            runs = list(all_runs(opened.runs))
+            runs, submitted = list(all_runs(opened.runs)), list(submissions(opened))
         with contextlib.ExitStack() as held, open_store(store) as opened:
             for folder in sorted({run["folder"] for run in runs}):
                 if Path(folder).exists():
@@ -242,3 +276,6 @@ def retry(
     say(f"waiting again: {forgotten}")
     for file in sorted({run["spec_file"] for run in runs}):
         say(f"next:  hopscreen run {short(Path(file))}")
+    for one in submitted:
+        command = "jf flow submit" if one["manager"] == "jobflow-remote" else "hopscreen fireworks"
+        say(f"next:  {command} {short(Path(one['spec_file']))} --store {store}")

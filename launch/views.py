@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from launch.output import table
 from launch.profile_plot import draw_profile
+from workflows.progress import duration
 
 if TYPE_CHECKING:
+    from launch.pace import Pace
     from stores.documents import BarrierDoc, RankedMaterial
     from stores.queries import FailureGroup, HopView, MaterialView, Summary
 
@@ -51,9 +53,13 @@ def rank_table(docs: Sequence[RankedMaterial]) -> Any:
     return made
 
 
-def funnel_table(summary: Summary) -> Any:
-    """Return how many came through each stage, and what fell where."""
-    made = table("stage", "done", "failed", "waiting", "what fell", left=("stage", "what fell"))
+def funnel_table(summary: Summary, paces: Mapping[str, Pace] | None = None) -> Any:
+    """Return how many came through each stage, what fell where, and with ``paces`` how fast."""
+    moving = ("running", "rate / h", "time left") if paces else ()
+    made = table(
+        "stage", "done", "failed", *moving[:1], "waiting", *moving[1:], "what fell",
+        left=("stage", "what fell"),
+    )  # fmt: skip
     names = {
         "candidates": "candidates",
         "hops": "hosts with hops",
@@ -67,14 +73,41 @@ def funnel_table(summary: Summary) -> Any:
         fell = kinds.get(stage.stage, [])
         if stage.stage == "candidates":
             fell = [f"{count} by {name}" for name, count in summary.rejected.items()] + fell
+        pace = paces[stage.stage] if paces else None
+        waiting = pace.waiting if pace else stage.waiting
+        rate = f"{pace.per_hour:.3g}" if pace and pace.per_hour else ""
+        left = duration(pace.left_s) if pace and pace.left_s else ""
+        cells = [_count(pace.running), _count(waiting), rate, left] if pace else [_count(waiting)]
         made.add_row(
             names.get(stage.stage, stage.stage),
             str(stage.done),
             str(stage.failed),
-            "" if stage.waiting is None else str(stage.waiting),
+            *cells,
             ", ".join(fell),
         )
     return made
+
+
+def _count(number: int | None) -> str:
+    return "" if number is None else str(number)
+
+
+def submission_lines(states: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Say of each submission how its jobs stand, and of failed ones why and what to type."""
+    lines = []
+    for state in states:
+        jobs = state["jobs"]
+        if jobs:
+            stand = ", ".join(f"{count} {name}" for name, count in jobs.items())
+            stand += f"; {state['said']}" if state["said"] else ""
+        else:
+            stand = state["said"] or "unknown there"
+        lines.append(f"{state['name']}: {state['manager']} ({state['where']}): {stand}")
+        for group in state["failures"]:
+            where = f"; look into {group['folder']}" if group["folder"] else ""
+            lines.append(f"  {group['count']} × {group['job']}: {group['error']}{where}")
+        lines += [f"  to run it again: {command}" for command in state["retry"]]
+    return lines
 
 
 def refusal_lines(summary: Summary) -> list[str]:

@@ -1,92 +1,32 @@
-"""``jf flow submit``: the real ``jf``, jobflow-remote's real runner, a MongoDB-wire server."""
+"""``jf flow submit``: the real ``jf``, jobflow-remote's real runner, a server over TCP."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-import yaml
+from sites import documents, ranking
 
-from stores.export import rank_row
-from stores.queries import ranked
-from stores.screen_store import open_store
-
-BIN = Path(sys.executable).parent
-
-SPEC: dict[str, Any] = {
-    "name": "jf_test",
-    "working_ion": "Li",
-    "candidates": {"source": "catalogue", "ids": ["LiCoO2", "LiTiS2"]},
+LAUNCH = {
+    "worker": "here",
+    "stages": {
+        "score": {"environment": ["export HOPSCREEN_TEST_STAGE=score"], "target_minutes": 5},
+        "mace_neb": {
+            "worker": "queue",
+            "resources": {"cpus_per_task": 1, "time": "00:20:00", "job_name": "mace"},
+            "environment": ["export HOPSCREEN_TEST_STAGE=mace_neb"],
+            "target_minutes": 30,
+        },
+        "rank": {"worker": "here"},
+    },
 }
 
 
-@pytest.fixture
-def jf(tmp_path, mongo_server):
-    """Run ``jf`` in a project of its own with a local shell worker."""
-    server = urlsplit(mongo_server)
-    database = f"jf_{os.getpid()}"
-    mongo = {"host": server.hostname, "port": server.port, "database": database}
-    work = tmp_path / "work"
-    work.mkdir()
-    project = {
-        "name": "test",
-        "workers": {
-            "here": {
-                "type": "local",
-                "scheduler_type": "shell",
-                "work_dir": str(work),
-                "max_jobs": 2,
-                "pre_run": f"export PATH={BIN}:$PATH OMP_NUM_THREADS=1",
-            },
-            "elsewhere": {
-                "type": "remote",
-                "host": "cluster.invalid",
-                "scheduler_type": "slurm",
-                "work_dir": "/scratch/jobs",
-            },
-        },
-        "queue": {"store": {"type": "MongoStore", "collection_name": "jobs", **mongo}},
-        "jobstore": {
-            "docs_store": {"type": "MongoStore", "collection_name": "outputs", **mongo},
-            "additional_stores": {
-                "data": {"type": "GridFSStore", "collection_name": "data", **mongo}
-            },
-        },
-        "runner": {
-            "delay_checkout": 1,
-            "delay_check_run_status": 1,
-            "delay_advance_status": 1,
-        },
-    }
-    folder = tmp_path / "projects"
-    folder.mkdir()
-    (folder / "test.yaml").write_text(yaml.safe_dump(project))
-    environment = os.environ | {
-        "JFREMOTE_PROJECTS_FOLDER": str(folder),
-        "JFREMOTE_PROJECT": "test",
-        "PATH": f"{BIN}:{os.environ['PATH']}",
-    }
-
-    def run(*words: str, python: bool = False) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, *words] if python else [str(BIN / "jf"), *words]
-        return subprocess.run(
-            command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
-        )
-
-    assert run("admin", "reset", "-y").returncode == 0
-    return run
-
-
 def test_the_command_is_there_once(jf):
-    help_ = jf("flow", "submit", "--help")
+    help_ = jf("jf", "flow", "submit", "--help")
     assert help_.returncode == 0, help_.stderr
     assert "hopscreen" in help_.stdout
-    listed = jf("plugin", "list", "-e")
+    listed = jf("jf", "plugin", "list", "-e")
     assert "launch.jf_plugin" in listed.stdout
     assert "rror" not in listed.stdout
 
@@ -98,54 +38,103 @@ def test_whichever_is_imported_first(jf):
             "launch.jf_plugin.setup_jf_plugin();"
             "print([c.name for c in f.app_flow.registered_commands].count('submit'))"
         )
-        assert jf("-c", code, python=True).stdout.split() == ["1"]
+        assert jf("python", "-c", code).stdout.split() == ["1"]
 
 
-def test_bad_input_is_one_line_and_exit_code_2(jf, tmp_path):
-    spec = tmp_path / "screen.yaml"
+def test_bad_input_is_one_line_and_exit_code_2(jf, tmp_path, write_spec):
     cases = [
-        (SPEC | {"hopps": {}}, [], "did you mean 'hops'"),
-        (SPEC, ["--worker", "nowhere"], "elsewhere, here"),
-        (SPEC, ["--worker", "elsewhere"], "mongodb://"),
-        (SPEC, ["--project", "none"], "--project"),
+        ({"hopps": {}}, [], "did you mean 'hops'"),
+        ({}, ["--worker", "nowhere"], "elsewhere, here"),
+        ({}, ["--worker", "elsewhere"], "mongodb://"),
+        ({}, ["--project", "none"], "--project"),
+        ({}, ["--store", "mongodb://127.0.0.1:1/refused"], "no answer"),
+        ({"launch": {"stages": {"rank": {"worker": "gpu"}}}}, [], "launch.stages.rank: worker 'g"),
+        (
+            {"launch": {"stages": {"mace_neb": {"worker": "queue", "resources": {"tme": 1}}}}},
+            [],
+            "instead of 'tme'",
+        ),
     ]
-    for content, words, said in cases:
-        spec.write_text(yaml.safe_dump(content))
-        done = jf("flow", "submit", str(spec), *words)
-        assert done.returncode == 2, done.stdout + done.stderr
-        [line] = done.stderr.splitlines()
-        assert said in line
+    # In one process: each start of jf takes seconds.
+    lines = [
+        [str(write_spec(f"{number}.yaml", **sections)), *words]
+        for number, (sections, words, _) in enumerate(cases)
+    ]
+    code = (
+        "import sys; from typer.testing import CliRunner; import jobflow_remote.cli.jf;"
+        "from jobflow_remote.cli.flow import app_flow;"
+        "from launch.jf_plugin import setup_jf_plugin;"
+        f"setup_jf_plugin()\nfor words in {lines!r}:\n"
+        "    done = CliRunner().invoke(app_flow, ['submit', *words])\n"
+        "    print(done.exit_code, done.stderr, end='', file=sys.__stdout__)\n"
+    )
+    done = jf("python", "-c", code)
+    answers = done.stdout.splitlines()
+    assert len(answers) == len(cases), done.stdout + done.stderr
+    for answer, (_, _, said) in zip(answers, cases, strict=True):
+        assert answer.startswith("2 hopscreen: ")
+        assert said in answer
+    real = jf("jf", "flow", "submit", *lines[0])
+    assert (real.returncode, f"2 {real.stderr}") == (2, answers[0] + "\n")
     assert not (tmp_path / "screen.store").exists()
-    assert jf("flow", "list").stdout.count("jf_test") == 0
+    assert jf.jobs() == []
 
 
 @pytest.mark.slow
-def test_same_ranking_as_a_local_run(jf, tmp_path):
-    spec = tmp_path / "screen.yaml"
-    spec.write_text(yaml.safe_dump(SPEC))
-    dry = jf("flow", "submit", str(spec), "--worker", "here", "--dry-run")
+def test_shell_worker_ends_as_a_local_run_does(jf, tmp_path, write_spec):
+    spec = write_spec()
+    dry = jf("jf", "flow", "submit", str(spec), "--worker", "here", "--dry-run")
     assert dry.returncode == 0, dry.stdout + dry.stderr
     assert "nothing was submitted" in dry.stdout
     assert not (tmp_path / "screen.store").exists()
 
-    done = jf("flow", "submit", str(spec), "--worker", "here")
+    done = jf("jf", "flow", "submit", str(spec), "--worker", "here")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "hopscreen status --store" in done.stdout
-    code = (
-        "from jobflow_remote.jobs.runner import Runner;"
-        "Runner(project_name='test').run_all_jobs(max_seconds=600)"
-    )
-    ran = jf("-c", code, python=True)
-    assert ran.returncode == 0, ran.stderr
-    assert "COMPLETED" in jf("flow", "list").stdout
+    # The same screen again: refused while it is at work, whoever asks.
+    twice = jf("jf", "flow", "submit", str(spec), "--worker", "here")
+    assert twice.returncode == 2
+    assert "was submitted already as flow" in twice.stderr
+    jf.run_jobs()
+    assert {job["state"] for job in jf.jobs()} == {"COMPLETED"}
+    assert all(len(str(job)) < 10_000 for job in jf.jobs())
 
-    local = [str(BIN / "hopscreen"), "run", str(spec), "--store", str(tmp_path / "local.store")]
-    subprocess.run(local, check=True, capture_output=True)
-    assert _ranking(tmp_path / "screen.store") == _ranking(tmp_path / "local.store")
+    local = jf("hopscreen", "run", str(spec), "--store", "local.store")
+    assert local.returncode == 0, local.stderr
+    assert ranking(tmp_path / "screen.store") == ranking(tmp_path / "local.store")
+    assert documents(tmp_path / "screen.store") == documents(tmp_path / "local.store")
+
+    over = jf("jf", "flow", "submit", str(spec), "--worker", "here")
+    assert over.returncode == 0, over.stderr
+    jf.run_jobs()
+    assert documents(tmp_path / "screen.store") == documents(tmp_path / "local.store")
 
 
-def _ranking(store: Path) -> list[dict[str, Any]]:
-    with open_store(str(store), create=False) as opened:
-        rows = [rank_row(doc) for doc in ranked(opened)]
-    assert rows
-    return rows
+@pytest.mark.slow
+def test_slurm_worker_ends_as_a_local_run_does(jf, slurm, wire_server, tmp_path, write_spec):
+    jf.environment |= slurm.environment
+    uri = f"{wire_server.uri}/slurm_{os.getpid()}"
+    spec = write_spec(launch=LAUNCH)
+    done = jf("jf", "flow", "submit", str(spec), "--store", uri)
+    assert done.returncode == 0, done.stdout + done.stderr
+    jf.run_jobs()
+    jobs = jf.jobs()
+    assert {job["state"] for job in jobs} == {"COMPLETED"}
+
+    # Each stage ran where the file says, also those jobs that came on the way.
+    where = {(job["name"], job["worker"]) for job in jobs}
+    assert ("mace_neb", "queue") in where
+    assert {worker for name, worker in where if name != "mace_neb"} == {"here"}
+    # Two hops of a second each are one job of half an hour, not two of a second.
+    [neb] = [job for job in jobs if job["name"] == "mace_neb"]
+    script = (tmp_path / "work" / neb["run_dir"] / "submit.sh").read_text()
+    assert "#SBATCH --time=00:20:00" in script
+    assert "export HOPSCREEN_TEST_STAGE=mace_neb" in script
+    [score] = [job for job in jobs if job["name"] == "score"]
+    script = (tmp_path / "work" / score["run_dir"] / "submit.sh").read_text()
+    assert "export HOPSCREEN_TEST_STAGE=score" in script
+
+    local = jf("hopscreen", "run", str(spec), "--store", "local.store")
+    assert local.returncode == 0, local.stderr
+    assert documents(uri) == documents(tmp_path / "local.store")
+    assert ranking(uri) == ranking(tmp_path / "local.store")

@@ -16,7 +16,7 @@ from scipy.spatial import ConvexHull, Voronoi
 from sklearn.base import RegressorMixin
 from sklearn.ensemble import GradientBoostingRegressor, RandomForestRegressor
 
-from em_model.data import Band, host_folds, require_barriers
+from em_model.data import Band, deal_folds, learning_subset, require_barriers
 from em_model.errors import BadInput
 
 MAX_CORRELATION = 0.95
@@ -205,11 +205,14 @@ def cross_validate(
     name: str,
     bands: Sequence[Band],
     *,
+    split: str = "hosts",
     folds: int = 5,
+    only: Sequence[int] | None = None,
+    records: int | None = None,
     seed: int = 0,
     table: tuple[np.ndarray, list[str]] | None = None,
 ) -> dict[str, Any]:
-    """Out-of-fold predictions of a classical model on host-grouped folds.
+    """Out-of-fold predictions of a classical model.
 
     Features are filtered on each training fold alone.
 
@@ -219,26 +222,38 @@ def cross_validate(
         A key of :data:`MODELS`.
     bands
         Bands with barriers.
-    folds, seed
-        Number of folds; seed of folds and model.
+    split, folds, only, records
+        As in :func:`em_model.paper.training.cross_validate`.
+    seed
+        Of folds and model.
     table
         What :func:`features` gave for these bands, when it is known already.
 
     Returns
     -------
     dict
-        ``{"model", "folds", "seed", "predictions": {band id: eV}}``.
+        ``{"model", "split", "folds", "seed", "records", "predictions": {band id: eV}}``.
     """
     if name not in MODELS:
         raise BadInput(f"model: {name!r} is none of {', '.join(MODELS)}")
     targets = require_barriers(bands)
     x, _ = table or features(bands)
-    fold_of = host_folds(bands, folds, seed)
-    found = np.empty(len(bands))
-    for fold in range(folds):
-        train, test = fold_of != fold, fold_of == fold
+    fold_of = deal_folds(bands, split, folds, seed)
+    predictions: dict[str, float] = {}
+    for fold in range(folds) if only is None else only:
+        train = learning_subset(fold_of, fold, records, seed)
+        test = np.flatnonzero(fold_of == fold)
         columns = uncorrelated(x[train])
         model = MODELS[name](seed).fit(x[train][:, columns], targets[train])
-        found[test] = model.predict(x[test][:, columns])
-    predictions = {b.id: round(float(p), 5) for b, p in zip(bands, found, strict=True)}
-    return {"model": name, "folds": folds, "seed": seed, "predictions": predictions}
+        found = model.predict(x[test][:, columns])
+        predictions |= {
+            bands[i].id: round(float(p), 5) for i, p in zip(test.tolist(), found, strict=True)
+        }
+    return {
+        "model": name,
+        "split": split,
+        "folds": folds,
+        "seed": seed,
+        "records": records,
+        "predictions": predictions,
+    }

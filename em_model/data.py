@@ -239,6 +239,24 @@ def host_folds(bands: Sequence[Band], folds: int, seed: int) -> np.ndarray:
     return fold_of
 
 
+def deal_folds(bands: Sequence[Band], split: str, folds: int, seed: int) -> np.ndarray:
+    """Fold number of each band, by ``hosts`` (:func:`host_folds`) or by ``paths``.
+
+    Dealt by paths, a host may stand on both sides: what a model knows of a new path in a host
+    that it has seen.
+
+    Raises
+    ------
+    BadInput
+        When the split is neither.
+    """
+    if split == "hosts":
+        return host_folds(bands, folds, seed)
+    if split != "paths":
+        raise BadInput(f"split: {split!r} is neither hosts nor paths")
+    return np.random.default_rng(seed).permutation(len(bands)) % folds
+
+
 def learning_subset(fold_of: np.ndarray, fold: int, records: int | None, seed: int) -> np.ndarray:
     """Indices of a fold's training part, or of ``records`` of them for a learning curve.
 

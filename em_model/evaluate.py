@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from em_model.breakdown import by_group, scenarios, told_apart
 from em_model.data import Band, require_barriers
 from em_model.predictor import Prediction
 
@@ -112,11 +113,24 @@ def evaluate(
     model: Predictor,
     bands: Sequence[Band],
     *,
+    training: Sequence[Band] | None = None,
     threshold_ev: float = GOOD_EV,
     batch_size: int = 64,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Predict bands with known barriers and say how well that went.
+
+    Parameters
+    ----------
+    model, bands
+        What predicts, and what for.
+    training
+        What the model was trained on: errors by scenario are then added
+        (:data:`em_model.breakdown.SCENARIOS`).
+    threshold_ev
+        Largest barrier that counts as good.
+    batch_size, progress
+        See :meth:`em_model.predictor.BandModel.predict`.
 
     Raises
     ------
@@ -131,8 +145,16 @@ def evaluate(
     intervals = None
     if all(p.interval_90_ev is not None for p in predictions):
         intervals = np.array([p.interval_90_ev for p in predictions])
+    kinds = {
+        "by_structure_class": [band.structure_class for band in bands],
+        "by_working_ion": [band.working_ion for band in bands],
+    }
+    if training is not None:
+        kinds["by_scenario"] = scenarios(bands, training).tolist()
     return {
         **metrics(values, known, intervals, threshold_ev=threshold_ev),
+        "paths_told_apart": told_apart(values, known, [str(band.host) for band in bands]),
+        **{name: by_group(values, known, groups) for name, groups in kinds.items()},
         "in_domain": sum(p.in_domain for p in predictions),
         "paths_per_s": len(bands) / seconds,
         "model": model.name,

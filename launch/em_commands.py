@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from launch import em_paper_commands
+from launch.em_report import evaluation
 from launch.output import Format, print_json, print_rich, print_text, quiet, say, table
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ em_app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-Data = Annotated[Path, typer.Argument(metavar="DATA", help="Bands as JSON lines, .jsonl[.gz].")]
+Data = Annotated[
+    Path,
+    typer.Argument(metavar="DATA", help="Bands: JSON lines, .jsonl[.gz], or the authors' .json."),
+]
 Model = Annotated[str, typer.Option(help="A model's name (`em list`) or folder.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Bands in memory at a time.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda …")]
@@ -34,6 +38,10 @@ def evaluate(
     data: Data,
     model: Model = "default",
     threshold: Annotated[float, typer.Option(min=0.0, help="Largest good barrier, eV.")] = 0.65,
+    training: Annotated[
+        Path | None,
+        typer.Option(help="What the model learned from: adds errors by scenario (known host …)."),
+    ] = None,
     batch_size: BatchSize = 64,
     device: Device = "auto",
     format_: FormatOption = Format.TABLE,
@@ -49,19 +57,25 @@ def evaluate(
         from em_model.registry import open_model
 
         bands = _read(data, need_barrier=True)
+        learned = None if training is None else _read(training)
         found = open_model(model, device)
         with _counted(len(bands)) as progress:
             result = measure(
-                found, bands, threshold_ev=threshold, batch_size=batch_size, progress=progress
+                found,
+                bands,
+                training=learned,
+                threshold_ev=threshold,
+                batch_size=batch_size,
+                progress=progress,
             )
     if format_ is Format.JSON:
         print_json(result)
         return
     shown = table("figure", "value", left=("figure",))
     for key, value in result.items():
-        if not isinstance(value, dict):
+        if isinstance(value, float | int | str):
             shown.add_row(key, f"{value:.3f}" if isinstance(value, float) else str(value))
-    print_rich(shown)
+    print_rich(shown, *(section.as_table() for section in evaluation(result)))
 
 
 @em_app.command()

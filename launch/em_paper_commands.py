@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from launch.output import Format, print_json, print_rich, print_text, quiet, say, table
+from launch.em_report import report
+from launch.output import Format, print_json, print_rich, print_text, quiet, say
 
 
 def add_to(app: typer.Typer) -> None:
@@ -50,18 +51,25 @@ def import_model(
 
 
 def compare(
-    data: Annotated[Path, typer.Argument(help="The training bands, .jsonl or .jsonl.gz.")],
+    data: Annotated[
+        Path, typer.Argument(help="The training bands, .jsonl[.gz] or the authors' .json.")
+    ],
     model: Annotated[str, typer.Option(help="Model to compare the others with.")] = "default",
     results: Annotated[
         Path | None,
         typer.Option(help="Folder of cross-validations (crossval-*.json); the shipped ones."),
     ] = None,
+    threshold: Annotated[float, typer.Option(min=0.0, help="Largest good barrier, eV.")] = 0.65,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for parity plots, learning curve, calibration.")
+        Path | None,
+        typer.Option(help="Folder for parity plots, learning curves, calibration, models.md."),
     ] = None,
     format_: Annotated[Format, typer.Option("--format")] = Format.TABLE,
 ) -> None:
-    """Compare all models under the same host-grouped folds, beside the published figures.
+    """Compare all models under the same folds, beside the published figures.
+
+    Every prediction is by a model that has not seen the band's host, unless a table says
+    otherwise.
 
     ```
     hopscreen em compare em_barriers_train.jsonl.gz --out plots
@@ -70,6 +78,7 @@ def compare(
     with quiet():
         from em_model.data import read_bands
         from em_model.paper import compare as comparison
+        from em_model.paper.plots import plots
         from em_model.predictor import BandModel
 
         bands = read_bands(data, need_barrier=True)
@@ -77,32 +86,19 @@ def compare(
             comparison.model_result(BandModel.load(model), bands),
             *comparison.read_results(results or comparison.SHIPPED, bands),
         ]
-        rows = comparison.rank(found)
-        written = comparison.plots(found, out) if out is not None else []
+        rows = comparison.rank(found, bands, threshold)
+        cases = comparison.by_scenario(found, bands)
+        curves = comparison.learning_curves(found)
+        written = plots(found, out) if out is not None else []
     if format_ is Format.JSON:
-        print_json(rows)
+        print_json({"models": rows, "scenarios": cases, "learning_curves": curves})
         return
-    measured: dict[str, list[str]] = {}
-    for row in rows:
-        measured.setdefault(row["split"], []).append(row["model"])
-    notes = [f"{', '.join(names)}: {split}" for split, names in measured.items()]
-    print_rich(_comparison_table(rows), *notes)
+    sections = report(rows, cases, curves)
+    for section in sections:
+        print_rich(section.as_table(), section.note)
+    if out is not None:
+        page = out / "models.md"
+        page.write_text("\n".join(section.as_markdown() for section in sections), encoding="utf-8")
+        written.append(page)
     for path in written:
         say(str(path))
-
-
-def _comparison_table(rows: list[dict[str, Any]]) -> Any:
-    shown = table(
-        "model", "bands", "MAE (eV)", "R²", "good/bad", "in 90 % interval", left=("model",)
-    )
-    for row in rows:
-        coverage = row.get("interval_coverage_90")
-        shown.add_row(
-            row["model"],
-            str(row["n"]),
-            f"{row['mae_ev']:.3f} ± {row['mae_se_ev']:.3f}",
-            f"{row['r2']:.3f} ± {row['r2_se']:.3f}",
-            f"{row['good_accuracy']:.1%}",
-            "" if coverage is None else f"{coverage:.1%}",
-        )
-    return shown

@@ -1,4 +1,4 @@
-"""Train the paper's models: ``python -m em_model.paper pretrain|train --help``."""
+"""Train and cross-validate: ``python -m em_model.paper pretrain|train --help``."""
 
 from __future__ import annotations
 
@@ -13,8 +13,15 @@ import torch
 from em_model import classical
 from em_model.data import read_bands, read_crystals
 from em_model.errors import BadInput
+from em_model.paper import refit
 from em_model.paper.family import NAMES, SIZES
-from em_model.paper.training import FINE_TUNING, PRETRAINING, cross_validate, pretrain
+from em_model.paper.training import (
+    FINE_TUNING,
+    PRETRAINING,
+    cross_validate,
+    pretrain,
+    result_suffix,
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,9 +36,11 @@ def main(arguments: list[str] | None = None) -> int:
         sub.add_argument("--epochs", type=int, default=None)
         sub.add_argument("--seed", type=int, default=0)
         sub.add_argument("--threads", type=int, default=1)
-    sub.add_argument("--model", choices=[*NAMES, *classical.MODELS], required=True)
+    names = ", ".join([*NAMES, *classical.MODELS])
+    sub.add_argument("--model", required=True, help=f"{names}; or a model of ours, to make again")
     sub.add_argument("--trunk", type=Path, help="trunk.safetensors made by pretrain")
     sub.add_argument("--folds", type=int, default=5)
+    sub.add_argument("--split", choices=("hosts", "paths"), default="hosts")
     sub.add_argument("--only", type=int, nargs="*", help="folds to train, default all")
     sub.add_argument("--records", type=int, help="training bands a fold (learning curve)")
     commands.choices["pretrain"].add_argument("--max-atoms", type=int, default=40)
@@ -47,27 +56,31 @@ def main(arguments: list[str] | None = None) -> int:
             pretrain(crystals, asked.size, asked.out, schedule=schedule, seed=asked.seed, log=_log)
         else:
             bands = read_bands(asked.data, need_barrier=True)
+            common = {
+                "split": asked.split,
+                "folds": asked.folds,
+                "only": asked.only,
+                "records": asked.records,
+                "seed": asked.seed,
+            }
             if asked.model in classical.MODELS:
-                result = classical.cross_validate(
-                    asked.model, bands, folds=asked.folds, seed=asked.seed
-                )
-            else:
+                result = classical.cross_validate(asked.model, bands, **common)
+            elif asked.model in NAMES:
                 result = cross_validate(
                     asked.model,
                     bands,
                     asked.out,
                     size=asked.size,
-                    folds=asked.folds,
-                    only=asked.only,
-                    records=asked.records,
                     trunk=asked.trunk,
                     schedule=schedule,
-                    seed=asked.seed,
                     log=_log,
+                    **common,
                 )
+            else:
+                result = refit.cross_validate(asked.model, bands, asked.out, log=_log, **common)
             asked.out.mkdir(parents=True, exist_ok=True)
             text = json.dumps(result, indent=1) + "\n"
-            stem = asked.model if asked.records is None else f"{asked.model}-n{asked.records}"
+            stem = asked.model + result_suffix(asked.split, asked.records)
             (asked.out / f"crossval-{stem}.json").write_text(text)
     except BadInput as error:
         _log(str(error))

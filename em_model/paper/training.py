@@ -22,7 +22,7 @@ from em_model.data import (
     PROPERTIES,
     Band,
     Crystal,
-    host_folds,
+    deal_folds,
     learning_subset,
     require_barriers,
 )
@@ -147,6 +147,7 @@ def cross_validate(
     *,
     size: str = "small",
     folds: int = 5,
+    split: str = "hosts",
     only: Sequence[int] | None = None,
     records: int | None = None,
     trunk: str | Path | None = None,
@@ -155,7 +156,7 @@ def cross_validate(
     log: Log = print,
     stop_after: int | None = None,
 ) -> dict[str, Any]:
-    """Train a member of the family on host-grouped folds and predict what each left out.
+    """Train a member of the family on folds and predict what each left out.
 
     Parameters
     ----------
@@ -164,9 +165,11 @@ def cross_validate(
     bands
         Bands with barriers.
     folder
-        Where checkpoints and predictions go, ``{name}-{size}[-n{records}]-fold{k}.json``.
+        Where checkpoints and predictions go, ``{name}-{size}[-paths][-n{records}]-fold{k}.json``.
     folds
-        Number of folds; no host stands in two of them.
+        Number of folds.
+    split
+        ``hosts``: no host stands in two folds; or ``paths`` (:func:`em_model.data.deal_folds`).
     only
         Folds to train now, default all.
     records
@@ -184,15 +187,15 @@ def cross_validate(
     Returns
     -------
     dict
-        ``{"model", "size", "folds", "seed", "schedule", "predictions": {band id: eV}}``, each
-        prediction by a model that saw no band of the same host.
+        ``{"model", "size", "split", "folds", "seed", "records", "schedule", "predictions":
+        {band id: eV}}``, each prediction by a model that has not seen the band.
     """
     folder = Path(folder)
     targets = require_barriers(bands)
-    fold_of = host_folds(bands, folds, seed)
+    fold_of = deal_folds(bands, split, folds, seed)
+    stem = f"{name}-{size}{result_suffix(split, records)}"
     predictions: dict[str, float] = {}
     for fold in range(folds) if only is None else only:
-        stem = f"{name}-{size}" if records is None else f"{name}-{size}-n{records}"
         done = folder / f"{stem}-fold{fold}.json"
         if not done.exists():
             inside = learning_subset(fold_of, fold, records, seed).tolist()
@@ -226,12 +229,19 @@ def cross_validate(
     return {
         "model": name,
         "size": size,
+        "split": split,
         "folds": folds,
         "seed": seed,
         "records": records,
         "schedule": asdict(schedule),
         "predictions": predictions,
     }
+
+
+def result_suffix(split: str, records: int | None) -> str:
+    """What tells the files of other splits and of learning curves from those of a main run."""
+    suffix = "" if split == "hosts" else f"-{split}"
+    return suffix if records is None else f"{suffix}-n{records}"
 
 
 def fine_tune(

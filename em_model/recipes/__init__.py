@@ -46,11 +46,18 @@ def load_recipe(name_or_path: str | Path, kind: type[Recipe], stage: str) -> Rec
         raise BadInput(f"{path}: not YAML ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict) or content.pop("stage", None) != stage:
         raise BadInput(f"{path}: stage: must say {stage!r} here")
-    recipe: Recipe = _fill(kind, content, str(path), "")
+    recipe: Recipe = fill(kind, content, str(path))
     return recipe
 
 
-def _fill(kind: Any, content: Any, path: str, prefix: str) -> Any:
+def fill(kind: Any, content: Any, path: str, prefix: str = "") -> Any:
+    """Fill a dataclass, and those in it, with what a file or a model card says.
+
+    Raises
+    ------
+    BadInput
+        When a key is unknown or a value of the wrong type.
+    """
     if not isinstance(content, dict):
         raise BadInput(f"{path}: {prefix.rstrip('.') or 'file'}: need keys and values")
     hints = get_type_hints(kind)
@@ -63,7 +70,7 @@ def _fill(kind: Any, content: Any, path: str, prefix: str) -> Any:
             raise BadInput(f"{path}: {prefix}{key}: unknown key; {hint}")
         wanted = hints[key]
         if is_dataclass(wanted):
-            values[key] = _fill(wanted, value, path, f"{prefix}{key}.")
+            values[key] = fill(wanted, value, path, f"{prefix}{key}.")
         elif wanted is float and isinstance(value, int) and not isinstance(value, bool):
             values[key] = float(value)
         elif wanted in (int, float, str, bool) and type(value) is not wanted:

@@ -60,11 +60,14 @@ def test_compare(tmp_path, data, models, capfd):
     (results / "crossval-GBR.json").write_text(json.dumps(found))
     call = ["em", "compare", str(data), "--model", "mine", "--results", str(results)]
     assert run_command([*call, "--format", "json"]) == 0
-    rows = json.loads(capfd.readouterr().out)
+    found = json.loads(capfd.readouterr().out)
+    rows = found["models"]
+    assert set(found["scenarios"]) == {"mine", "GBR"}
     assert {row["model"] for row in rows} == {"mine", "GBR", "MODEL-3 as published"}
     assert run_command([*call, "--out", str(tmp_path / "plots")]) == 0
     printed = capfd.readouterr()
     assert "MODEL-3 as published" in printed.out
     assert "0.261 ± 0.034" in printed.out
     assert (tmp_path / "plots" / "parity.png").exists()
+    assert "| mine | 12 |" in (tmp_path / "plots" / "models.md").read_text()
     assert (tmp_path / "plots" / "calibration.png").exists()

@@ -68,11 +68,15 @@ def decode(value: Encoded) -> Any:
 def encode_path(document: Mapping[str, Any], path: str) -> tuple[Encoded, list[Encoded]]:
     """Encode what stands at a dotted path: the column's value and the members of an array."""
     value: Any = document
-    for part in path.split("."):
+    parts = path.split(".")
+    for place, part in enumerate(parts, start=1):
         if isinstance(value, Mapping):
             value = value.get(part)
         elif isinstance(value, list | tuple):
-            return OPAQUE, [OPAQUE]
+            # An array of scalars has no field of this name: the number is a place in it.
+            if place < len(parts) or not part.isdecimal() or OPAQUE in map(encode, value):
+                return OPAQUE, [OPAQUE]
+            value = value[int(part)] if int(part) < len(value) else None
         else:
             return None, []
     if isinstance(value, list | tuple):

@@ -17,7 +17,7 @@ from pymongo.errors import DuplicateKeyError, OperationFailure
 from stores.sqlite_collection import SqliteDatabase
 from stores.sqlite_filter import encode
 
-PATHS = ("a", "b", "n.x", "free")  # all indexed but the last
+PATHS = ("a", "b", "n.x", "a.1", "free")  # all indexed but the last
 DAYS = [datetime(2026, 1, day, 12, 30, 15, 123000) for day in (1, 2, 3)]
 
 scalars = st.one_of(

@@ -55,7 +55,7 @@ INDEXES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("candidate_id", "level"),
         ("hop_id", "level"),
         ("barrier_id",),
-        ("level", "status"),
+        ("level", "status", "hop_id"),
         ("last_updated",),
     ),
     "ranked": (
@@ -71,6 +71,9 @@ INDEXES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("diffusivity_cm2_s",),
         ("formula",),
         ("elements",),
+        ("interval_90_ev.1",),
+        ("limits.2.barrier_ev",),
+        ("limits.3.barrier_ev",),
         ("levels_disagree",),
         ("cost_usd_per_kg",),
         ("hazard",),

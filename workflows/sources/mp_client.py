@@ -37,8 +37,9 @@ class Summary:
     def _connect(self, key: str) -> SummaryRester:
         # The client's own first request has no timeout and would hang on a silent server.
         answer = requests.get(self.endpoint.rstrip("/") + "/heartbeat", timeout=self.timeout_s)
-        if answer.status_code >= 500:
+        if answer.status_code >= 400:
             raise MPRestError(f"heartbeat: error status code {answer.status_code}")
+        answer.json()  # a network's login page is no heartbeat
         return SummaryRester(
             api_key=key,
             endpoint=self.endpoint,
@@ -114,10 +115,7 @@ def _explain(error: Exception, timeout_s: float) -> tuple[Exception, bool]:
             "narrow the query, then run the same command again"
         ), False
     if isinstance(error, requests.exceptions.RetryError) and "429" in str(error):
-        return SourceUnavailable(
-            "Materials Project: too many requests (429); wait some minutes, then run the same "
-            "command again: it goes on where it stopped"
-        ), True
+        return _too_many_requests(), True
     if isinstance(
         error, requests.exceptions.JSONDecodeError | requests.exceptions.ChunkedEncodingError
     ):
@@ -139,6 +137,8 @@ def _explain(error: Exception, timeout_s: float) -> tuple[Exception, bool]:
             f"candidates: the Materials Project refuses the key ({code}); renew it at "
             "https://materialsproject.org/api and set MP_API_KEY"
         ), False
+    if code == 429:
+        return _too_many_requests(), True
     if code is not None and code >= 500:
         return SourceUnavailable(
             f"Materials Project: its server failed ({code}); see "
@@ -150,6 +150,13 @@ def _explain(error: Exception, timeout_s: float) -> tuple[Exception, bool]:
             f"candidates: the Materials Project does not accept the query: {said}"
         ), False
     return _broken_answer(), True
+
+
+def _too_many_requests() -> SourceUnavailable:
+    return SourceUnavailable(
+        "Materials Project: too many requests (429); wait some minutes, then run the same "
+        "command again: it goes on where it stopped"
+    )
 
 
 def _broken_answer() -> SourceUnavailable:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from jobflow import job
 from pymatgen.core import Structure
@@ -13,7 +13,6 @@ from stores.documents import CandidateDoc, Failure, Provenance
 from stores.errors import BadInput
 from stores.hashing import content_hash
 from stores.screen_store import open_store
-from workflows.batches import batched
 from workflows.duplicates import Duplicates
 from workflows.filters import Refused, apply_filters
 from workflows.hosts import Unfit, host_of, prepare_host, structure_hash
@@ -29,6 +28,8 @@ from workflows.progress import Progress
 from workflows.provenance import provenance
 from workflows.sources import CandidateRecord
 from workflows.spec import ScreenSpec
+
+Item = TypeVar("Item")
 
 BATCH = 1000
 """Hosts in one job of the cheap stages: minutes of work for seconds of scheduling and of starting
@@ -71,7 +72,7 @@ def find_candidates(spec: dict[str, Any], store_uri: str) -> dict[str, Any]:
         kept = store.find(CandidateDoc, {"screens": screen.screen_id, "status": "ok"})
         with Progress("candidates").track(total=None, what="hosts") as step:
             twins = store.find(CandidateDoc, twins_of(screen))
-            for page in batched(candidate_docs(screen, known, kept, twins), PAGE):
+            for page in _pages(candidate_docs(screen, known, kept, twins)):
                 store.put(doc for _, doc in page if doc)
                 known_here = [r.material_id + suffix for r, doc in page if doc is None]
                 store.tag_screen(screen.screen_id, known_here)
@@ -92,6 +93,23 @@ def find_candidates(spec: dict[str, Any], store_uri: str) -> dict[str, Any]:
         "refused": dict(sorted(refused.items())),
         "batches": [[batch[0], batch[-1]] for batch in batches],
     }
+
+
+def _pages(entries: Iterable[Item]) -> Iterator[list[Item]]:
+    """Yield pages of entries; what came before a source's failure is a page too."""
+    page: list[Item] = []
+    try:
+        for entry in entries:
+            page.append(entry)
+            if len(page) == PAGE:
+                yield page
+                page = []
+    except Exception:
+        if page:
+            yield page
+        raise
+    if page:
+        yield page
 
 
 def candidate_docs(

@@ -21,7 +21,9 @@ class MaterialsProjectServer:
         Query parameters of every summary request, in order.
     fail
         Called with the number of the summary request (from 0); returns None, or a status code,
-        "truncated", or "silent".
+        "truncated", "page" (a portal's page in place of JSON), or "silent".
+    greet
+        The same for the heartbeat, by which the client says hello.
     """
 
     def __init__(self, documents):
@@ -29,6 +31,7 @@ class MaterialsProjectServer:
         self.requests = []
         self.keys = set()
         self.fail = lambda number: None
+        self.greet = lambda: None
 
     def summary(self, asked):
         rows = [row for row in self.documents.values() if self._matches(row, asked)]
@@ -70,18 +73,22 @@ def _handler(state):
         def do_GET(self):
             url = urlsplit(self.path)
             if url.path.strip("/") == "heartbeat":
-                return self._answer(200, json.dumps(HEARTBEAT))
+                return self._fail_or(state.greet(), HEARTBEAT)
             assert url.path == "/materials/summary/", url.path
             state.keys.add(self.headers["x-api-key"])
             asked = {key: values[0] for key, values in parse_qs(url.query).items()}
             state.requests.append(asked)
-            failure = state.fail(len(state.requests) - 1)
+            return self._fail_or(state.fail(len(state.requests) - 1), state.summary(asked))
+
+        def _fail_or(self, failure, content):
             if failure == "silent":
                 time.sleep(2.5)
                 return None
             if isinstance(failure, int):
                 return self._answer(failure, json.dumps({"detail": "so it goes"}))
-            body = json.dumps(state.summary(asked))
+            if failure == "page":
+                return self._answer(200, "<html><body>Please log in to the network</body></html>")
+            body = json.dumps(content)
             return self._answer(200, body[: len(body) // 2] if failure == "truncated" else body)
 
         def _answer(self, status, body):

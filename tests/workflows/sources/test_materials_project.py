@@ -191,6 +191,7 @@ def test_key_from_the_pymatgen_settings(server, monkeypatch):
         (503, SourceUnavailable, "server failed (503)"),
         (502, SourceUnavailable, "gateway fails"),
         ("truncated", SourceUnavailable, "not valid JSON"),
+        ("page", SourceUnavailable, "not valid JSON"),
     ],
 )
 def test_each_failure_is_one_line_with_a_remedy(server, failure, kind, said):
@@ -215,6 +216,39 @@ def test_a_silent_server_is_given_up(server, monkeypatch):
     monkeypatch.setattr("mp_api.client.core.client.MAPI_CLIENT_SETTINGS.MAX_RETRIES", 0)
     with pytest.raises(SourceUnavailable, match="no answer within 1 s; raise"):
         list(options(timeout=1).records("Li"))
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind", "said"),
+    [
+        (401, BadInput, "refuses the key (401)"),
+        (403, BadInput, "refuses the key (403)"),
+        (429, SourceUnavailable, "too many requests (429)"),
+        (500, SourceUnavailable, "server failed (500)"),
+        (502, SourceUnavailable, "server failed (502)"),
+        ("truncated", SourceUnavailable, "not valid JSON"),
+        ("page", SourceUnavailable, "not valid JSON"),
+        ("silent", SourceUnavailable, "no answer within 1 s"),
+    ],
+)
+def test_each_failure_of_the_first_request(server, failure, kind, said):
+    server.greet = lambda: failure
+    with pytest.raises(kind) as caught:
+        list(options(timeout=1).records("Li"))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert KEY not in str(caught.value)
+    assert server.requests == []
+
+
+def test_the_waits_grow(server, monkeypatch):
+    waits = []
+    monkeypatch.setattr(mp_client, "BACKOFF_S", (2.0, 8.0, 30.0))
+    monkeypatch.setattr(mp_client.time, "sleep", waits.append)
+    server.fail = lambda number: 429
+    with pytest.raises(SourceUnavailable, match="too many requests"):
+        list(options().records("Li"))
+    assert [wait for wait in waits if wait in (2.0, 8.0, 30.0)] == [2.0, 8.0, 30.0]
 
 
 def test_offline(monkeypatch):

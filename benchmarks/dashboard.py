@@ -27,9 +27,15 @@ from urllib.parse import urlencode
 # Run as a script, this folder must not stand in the way of the packages of the same names.
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).parent]
 
-from launch.dashboard.server import make_server
-from stores.documents import BarrierDoc, CandidateDoc, DimensionLimit, Provenance, RankedDoc
-from stores.screen_store import ScreenStore, open_store
+from launch.dashboard.server import make_server  # noqa: E402
+from stores.documents import (  # noqa: E402
+    BarrierDoc,
+    CandidateDoc,
+    DimensionLimit,
+    Provenance,
+    RankedDoc,
+)
+from stores.screen_store import ScreenStore, open_store  # noqa: E402
 
 IONS = ("Li", "Na", "K", "Mg", "Ca", "Zn")
 ELEMENTS = ("Al", "Cl", "Co", "F", "Fe", "Mn", "Ni", "O", "P", "S", "Se", "Si", "Ti", "Zr")

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from launch import report_figures, report_methods
 from launch.dashboard.formats import FILTERS
 from launch.run_log import all_runs
-from stores.documents import LEVELS, BarrierDoc, CandidateDoc, RankedMaterial
+from stores.documents import LEVELS, BarrierDoc, CandidateDoc, Level, RankedMaterial
 from stores.queries import HopView, MaterialView, Summary, find_material, ranked, summary
 from stores.residuals import Pair, Residuals, pairs, residuals
 from stores.screen_store import ScreenStore
@@ -37,7 +37,7 @@ class Report:
     ranked: list[RankedMaterial]
     materials: list[MaterialView]
     residuals: list[Residuals]
-    pairs: dict[tuple[str, str], list[Pair]]
+    pairs: dict[tuple[Level, Level], list[Pair]]
     made_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 
 from launch.dashboard.charts import LEVEL_COLOURS
 from launch.dashboard.formats import level_title
-from stores.documents import LEVELS, BarrierDoc, RankedDoc
+from stores.documents import LEVELS, BarrierDoc, Level, RankedDoc
 from stores.queries import HopView, Summary
 from stores.residuals import Pair
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -47,7 +47,7 @@ def draw(
     summary: Summary,
     ranked: Sequence[RankedDoc],
     profiles: Sequence[tuple[RankedDoc, HopView]],
-    pairs: dict[tuple[str, str], Sequence[Pair]],
+    pairs: Mapping[tuple[Level, Level], Sequence[Pair]],
 ) -> Figures:
     """Draw all figures that have something to show; name → figure."""
     with matplotlib.rc_context(_STYLE):
@@ -172,7 +172,7 @@ def _profile(axes: Any, doc: BarrierDoc) -> Any:
     return line
 
 
-def parity(pairs: dict[tuple[str, str], Sequence[Pair]]) -> Figure:
+def parity(pairs: Mapping[tuple[Level, Level], Sequence[Pair]]) -> Figure:
     """Draw dear over cheap barriers for every two levels that share hops."""
     figure = Figure(figsize=(2.4 * len(pairs) + 0.3, 2.6), layout="constrained")
     for axes, ((cheap, dear), found) in zip(
@@ -185,7 +185,7 @@ def parity(pairs: dict[tuple[str, str], Sequence[Pair]]) -> Figure:
         axes.plot([0, top], [0, top], color="#8a94a3", linestyle=":", linewidth=1)
         axes.plot(
             values, dearer, linestyle="none", marker=_MARKERS[dear], markersize=4,
-            color=LEVEL_COLOURS[dear], alpha=0.8,  # type: ignore[index]
+            color=LEVEL_COLOURS[dear], alpha=0.8,
         )  # fmt: skip
         axes.set_xlabel(f"{level_title(cheap)} / eV")
         axes.set_ylabel(f"{level_title(dear)} / eV")

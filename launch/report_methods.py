@@ -117,7 +117,7 @@ def _sources(candidates: Sequence[CandidateDoc], cite: _Citations) -> str:
 
 def _band(docs: Sequence[BarrierDoc], cite: _Citations) -> list[str]:
     return [
-        f"Barriers of {len(docs)} hops of the materials shown were estimated by a graph neural "
+        f"The hops of the materials shown ({len(docs)} estimates) were judged by a graph neural "
         "network that sees the ion at several places of its path at once, after "
         f"{cite('band_model', 'alignn')}, trained on barriers from the literature "
         f"{cite('band_data')}; its 90 % intervals were calibrated by cross-validation over hosts."
@@ -131,7 +131,7 @@ def _neb(docs: Sequence[BarrierDoc], cite: _Citations) -> list[str]:
         f"{name}{cite(*references) if references else ''}" for name, references in _engines(docs)
     )
     sentences = [
-        f"For {len(docs)} hops climbing-image nudged elastic bands {cite('ci_neb', 'tangent')} "
+        f"For {len(docs)} hop{'s' if len(docs) > 1 else ''}, climbing-image nudged elastic bands {cite('ci_neb', 'tangent')} "
         f"from IDPP paths {cite('idpp')} were relaxed with {title} ({engines}) through ASE "
         f"{cite('ase')}, with the ends relaxed at fixed cell{_converged(docs)}."
     ]
@@ -208,5 +208,5 @@ def _models(docs: Iterable[BarrierDoc]) -> list[tuple[str, str, str, int]]:
     for doc in docs:
         if model := doc.provenance.model:
             counts[doc.level, model.name, model.sha256 or ""] += 1
-    order = sorted(counts, key=lambda key: (LEVELS.index(key[0]), key))  # type: ignore[arg-type]
+    order = sorted(counts, key=lambda key: (LEVELS.index(key[0]), key))
     return [(*key, counts[key]) for key in order]

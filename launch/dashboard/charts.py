@@ -133,14 +133,15 @@ def parity(found: Sequence[Pair], cheap: Level, dear: Level) -> dict[str, Any]:
         ids.append([pair.candidate_id, pair.hop_id])
         labels.append(plain(pair.candidate_id))
     top = max([*x, *y, 0.5]) * 1.08
-    axis = {"range": [min([*x, *y, 0.0]) - 0.03, top], "zeroline": False}
+    bottom = min([*x, *y, 0.0]) - 0.03
+    axis = {"range": [bottom, top], "zeroline": False}
     return {
         "data": [
             {
                 "type": "scatter",
                 "mode": "lines",
-                "x": [axis["range"][0], top],
-                "y": [axis["range"][0], top],
+                "x": [bottom, top],
+                "y": [bottom, top],
                 "line": {"color": "#8a94a3", "width": 1, "dash": "dot"},
                 "hoverinfo": "skip",
                 "showlegend": False,

@@ -43,6 +43,8 @@ def _starts_with(name: str, text: str) -> Condition:
 
 def _elements(name: str, text: str) -> list[str]:
     found = [word for word in re.split(r"[\s,;-]+", text) if word]
+    if not found:
+        raise BadInput(f"{name}: {text!r} names no element; give symbols as in: Li O")
     if wrong := [word for word in found if not _ELEMENT.fullmatch(word)]:
         raise BadInput(f"{name}: {wrong[0]!r} is no element; give symbols as in: Li O")
     return found
@@ -61,7 +63,7 @@ def _number(name: str, text: str) -> float:
 def _dimensions(name: str, text: str) -> Condition:
     if text not in ("2", "3"):
         raise BadInput(f"{name}: {text!r} is not allowed; give 2 or 3")
-    return {f"limits.{text}.barrier_ev": {"$exists": True}}
+    return {f"limits.{text}.barrier_ev": {"$ne": None}}
 
 
 def _compare(field: str, operator: str) -> Callable[[str, str], Condition]:
@@ -71,7 +73,7 @@ def _compare(field: str, operator: str) -> Callable[[str, str], Condition]:
 CONTROLS: dict[str, Callable[[str, str], Condition]] = {
     "q": _starts_with,
     "ion": lambda name, text: {"working_ion": text},
-    "with": lambda name, text: {"elements": {"$all": _elements(name, text)}},
+    "with": lambda name, text: {"$and": [{"elements": one} for one in _elements(name, text)]},
     "without": lambda name, text: {"elements": {"$nin": _elements(name, text)}},
     "max_barrier": _compare("barrier_ev", "$lte"),
     "max_upper": _compare("interval_90_ev.1", "$lte"),
@@ -91,8 +93,8 @@ def given(arguments: Mapping[str, str], levels: list[str]) -> dict[str, str | li
     found: dict[str, str | list[str]] = {
         name: text for name in CONTROLS if (text := arguments.get(name, "").strip())
     }
-    if levels := [level for level in LEVELS if level in levels]:
-        found["level"] = levels
+    if known := [str(level) for level in LEVELS if level in levels]:
+        found["level"] = known
     return found
 
 

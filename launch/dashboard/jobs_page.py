@@ -22,12 +22,9 @@ def add_to(app: Flask, store: ScreenStore) -> None:
 
 
 def _jobs(store: ScreenStore) -> str:
-    stages = {
-        "candidates": store.count(CandidateDoc, _HOSTS),
-        **{
-            level: store.count(BarrierDoc, {"level": level, "status": "failed"}) for level in LEVELS
-        },
-    }
+    stages = {"candidates": store.count(CandidateDoc, _HOSTS)}
+    for level in LEVELS:
+        stages[level] = store.count(BarrierDoc, {"level": level, "status": "failed"})
     stage = request.args.get("stage", "")
     if stage not in stages:
         stage = max(stages, key=lambda name: stages[name])

@@ -16,7 +16,7 @@ from stores.screen_store import ScreenStore
 PAGE = 50
 """Materials on a page."""
 
-_CHUNK = 5000
+_CHUNK = 10_000
 """Materials read at a time for a download."""
 
 Filters = dict[str, str | list[str]]

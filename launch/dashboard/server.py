@@ -35,7 +35,7 @@ class Server(ThreadedWSGIServer):
     @property
     def is_private(self) -> bool:
         """Whether this machine alone can ask."""
-        return ip_address(self.server_address[0]).is_loopback
+        return ip_address(str(self.server_address[0])).is_loopback
 
 
 @contextmanager

@@ -115,7 +115,7 @@ def test_filters_and_order_are_the_databases(client, query, expected):
 
 def test_elements_filter(client):
     assert ids(client, **{"with": "O", "q": "Li2"}) == ["A"]
-    assert ids(client, **{"without": "O, Se", "q": "Li2"}) == ["B"]
+    assert ids(client, without="O, Se", q="Li2") == ["B"]
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,12 @@ and the width of the interval. Its label stands beside each number that it made.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
+import yaml
 from pymatgen.core import Element
 
 from stores.errors import BadInput
@@ -32,7 +34,8 @@ class DftPreset:
     neb
         How the band is relaxed.
     recipe
-        How the supercell is made, and the largest one that is affordable.
+        How the supercell is made, and the largest one that is affordable; None takes the
+        screen's own, in which the potential's path can be the start.
     charged_vacancy
         A vacancy carries the charge of the missing ion (V_Li′: one electron more than the
         neutral cell, balanced by a uniform background), so that an insulator stays one. Without
@@ -48,7 +51,7 @@ class DftPreset:
     engine: str
     options: Mapping[str, Any]
     neb: NebSettings
-    recipe: SupercellRecipe = field(default_factory=SupercellRecipe)
+    recipe: SupercellRecipe | None = None
     charged_vacancy: bool = True
     closed_shells_only: bool = False
     label: str | None = None
@@ -101,7 +104,25 @@ PRESETS: dict[str, dict[str, DftPreset]] = {
             engine="gpaw",
             options={"cutoff_ev": 520.0, "kpoint_density_ang": 3.5, "spin_polarised": True},
             neb=NebSettings(fmax_ev_ang=0.05, images=5),
-            recipe=SupercellRecipe(),
+        ),
+    },
+    "vasp": {
+        # VTST's climbing image; settings are those of workflows/engines/vasp.py
+        **{
+            name: DftPreset(engine="vasp", options={"preset": name}, neb=NebSettings(images=5))
+            for name in ("mp", "pbe", "r2scan")
+        },
+        "mp-stock": DftPreset(
+            engine="vasp",
+            options={"preset": "mp", "flavour": "stock"},
+            neb=NebSettings(images=5, climb=False),
+        ),
+        "demo": DftPreset(
+            engine="vasp",
+            options={"preset": "demo"},
+            neb=NebSettings(fmax_ev_ang=0.1, images=3),
+            label="demo",
+            interval_halfwidth_ev=0.3,
         ),
     },
 }
@@ -109,13 +130,22 @@ PRESETS: dict[str, dict[str, DftPreset]] = {
 
 
 def dft_preset(engine: str, name: str) -> DftPreset:
-    """Look a preset up.
+    """Look a preset up, or read one's own from a YAML file.
+
+    Such a file may say ``base``, the preset that it starts from, ``options`` of the engine,
+    ``neb`` (fields of :class:`workflows.neb.NebSettings`), and any other field of a preset::
+
+        base: mp
+        options: {preset: {incar: {ENCUT: 600}, reciprocal_density: 100}}
+        neb: {images: 7}
 
     Raises
     ------
     BadInput
-        No such engine or preset; names the nearest one.
+        No such engine or preset; names the nearest one. Or a file with unknown keys.
     """
+    if Path(name).suffix in (".yaml", ".yml"):
+        return _own_preset(engine, Path(name))
     if engine not in PRESETS:
         raise BadInput(f"dft_neb.engine: '{engine}' has no presets; {_hint(engine, PRESETS)}")
     if name not in PRESETS[engine]:
@@ -123,6 +153,29 @@ def dft_preset(engine: str, name: str) -> DftPreset:
             f"dft_neb.preset: '{name}' is no preset of {engine}; {_hint(name, PRESETS[engine])}"
         )
     return PRESETS[engine][name]
+
+
+def _own_preset(engine: str, path: Path) -> DftPreset:
+    try:
+        content = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise BadInput(f"dft_neb.preset: {path}: not a YAML mapping ({reason})") from None
+    base = dft_preset(engine, content.pop("base", next(iter(PRESETS.get(engine, {"": None})))))
+    allowed = {field.name for field in fields(DftPreset)} - {"engine"}
+    for key in content:
+        if key not in allowed:
+            raise BadInput(f"dft_neb.preset: {path}: {key}: unknown key; {_hint(key, allowed)}")
+    try:
+        if "neb" in content:
+            content["neb"] = replace(base.neb, **content["neb"])
+        if content.get("recipe"):
+            content["recipe"] = SupercellRecipe(**content["recipe"])
+        if "options" in content:
+            content["options"] = {**base.options, **content["options"]}
+        return replace(base, **content)
+    except TypeError as error:
+        raise BadInput(f"dft_neb.preset: {path}: {error}") from None
 
 
 def vacancy_charge_e(working_ion: str, mode: Mode) -> int:
@@ -145,6 +198,6 @@ def closed_shell_elements() -> frozenset[str]:
     )
 
 
-def _hint(name: str, known: Mapping[str, Any]) -> str:
+def _hint(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean '{near[0]}'?" if near else f"allowed: {', '.join(sorted(known))}"

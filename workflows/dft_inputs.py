@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from ase import Atoms
 from pymatgen.core import Lattice, Structure
@@ -16,9 +15,8 @@ from workflows.hops import Hop
 from workflows.hosts import host_of
 from workflows.neb import as_atoms
 from workflows.neb_path import interpolate, straight
+from workflows.neb_types import Start
 from workflows.warm_start import mlip_path
-
-Start = Literal["mlip", "idpp", "linear"]
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ import contextlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 from pymatgen.core import Structure
 
 from stores.documents import EnergyProfile
-from workflows.engines import Engine
+from workflows.engines import Engine, RelaxesBands
 from workflows.engines.forces import Forces
 from workflows.neb_ends import Ends
 from workflows.neb_path import (
@@ -118,7 +119,11 @@ def run_neb(
             f"{engine.name} was not made for {', '.join(sorted(unknown))}; use another model",
         )
     swap = find_swap(first, last) if settings.symmetry else None
-    run = Run(engine, settings, folder, progress, forces)
+    run: Any = (
+        engine.run(settings, folder, progress)
+        if isinstance(engine, RelaxesBands)
+        else Run(engine, settings, folder, progress, forces)
+    )
     before = (first, last)
     first = run.relaxed_end("initial", first, ends)
     last = run.mirrored(first, last, swap) if swap else run.relaxed_end("final", last, ends)
@@ -129,7 +134,10 @@ def run_neb(
     if swap is not None and settings.images is None:
         count += 1 - count % 2  # an image in the mirror is the saddle
     images = transferred(guess, first, last) if guess else interpolate(first, last, count)
-    path = relax_path(run, images, swap)
+    if isinstance(engine, RelaxesBands):
+        path: RelaxedPath = run.relax_band(images)
+    else:
+        path = relax_path(run, images, swap)
     energies = path.energies_ev
     return NebResult(
         **barriers(energies),

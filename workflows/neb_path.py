@@ -86,7 +86,7 @@ def minima(energies_ev: np.ndarray, depth_ev: float = 0.05) -> list[int]:
     return found
 
 
-def images_for(first: Atoms, last: Atoms, max_spacing_ang: float, minimum: int = 3) -> int:
+def images_for(first: Atoms, last: Atoms, max_spacing_ang: float = 0.8, minimum: int = 3) -> int:
     """Movable images so that the moving ion goes at most ``max_spacing_ang`` between two."""
     length = float(np.linalg.norm(last.positions[0] - first.positions[0]))
     return max(minimum, int(np.ceil(length / max_spacing_ang - 1e-9)) - 1)

@@ -15,6 +15,7 @@ from workflows.engines import Engine, get_engine
 from workflows.hops import Hop
 from workflows.levels import interval_90
 from workflows.neb import NebSettings
+from workflows.neb_types import Start
 from workflows.spec import NEB_STAGES, HopOptions, ScreenSpec
 
 
@@ -40,6 +41,8 @@ class NebPlan:
         Warning shown beside each number, e.g. ``demo``.
     halfwidth_ev
         Half of the 90 % interval where the preset says it; None leaves it to the engine's model.
+    start
+        Initial path: ``mlip`` takes a potential's converged one where there is one.
     """
 
     level: Level
@@ -50,6 +53,7 @@ class NebPlan:
     recipe: SupercellRecipe
     label: str | None = None
     halfwidth_ev: float | None = None
+    start: Start = "idpp"
 
     @property
     def stage(self) -> str:
@@ -66,6 +70,7 @@ class NebPlan:
             "engine_detail": identity.detail,
             "neb": self.neb.as_dict(),
             "supercell": self.recipe.as_dict(),
+            "start": self.start,
         }
 
     def barrier_id(self, hop_id: str) -> str:
@@ -121,7 +126,8 @@ def neb_plan(screen: ScreenSpec, level: Level, mode: Mode | None = None) -> NebP
             top=screen.dft_neb.top,
             engine=preset.make_engine(screen.working_ion, mode or screen.hops.mode),
             neb=preset.neb,
-            recipe=preset.recipe,
+            recipe=preset.recipe or hop_recipe(screen.hops),
+            start=screen.dft_neb.start,
             label=preset.label,
             halfwidth_ev=preset.interval_halfwidth_ev,
         )

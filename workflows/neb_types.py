@@ -85,6 +85,9 @@ class NebStep:
         return f"{self.stage} step {self.step}: fmax {self.fmax_ev_ang:.3f} eV/Å{barrier}"
 
 
+Start = Literal["mlip", "idpp", "linear"]
+"""Where a path begins: a potential's converged one, image-dependent pair potential, straight."""
+
 Progress = Callable[[NebStep], None]
 
 

@@ -94,7 +94,12 @@ class DftNebOptions(Options):
     """NEB with density-functional theory for the best hops of all."""
 
     engine: str = Field("gpaw", description="gpaw, or another installed engine")
-    preset: str = Field("production", description="named settings of the engine")
+    preset: str = Field(
+        "production", description="named settings of the engine, or a YAML file with one's own"
+    )
+    start: Literal["mlip", "idpp", "linear"] = Field(
+        "mlip", description="initial path; mlip falls back on idpp where there is none"
+    )
     top: int = Field(20, ge=0, description="hops that climb to this stage")
     select: Literal["improvement", "estimate"] = Field(
         "improvement",

@@ -12,12 +12,15 @@ from collections.abc import Callable, Collection
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from ase.calculators.calculator import Calculator
 
 from stores.documents import ModelRef
 from stores.errors import BadInput
+
+if TYPE_CHECKING:
+    from workflows.neb_types import NebSettings, Progress
 
 GROUP = "hopscreen.engines"
 
@@ -25,6 +28,7 @@ BUILT_IN = {
     "mace": "workflows.engines.mace:MaceEngine",
     "chgnet": "workflows.engines.chgnet:ChgnetEngine",
     "gpaw": "workflows.engines.gpaw:GpawEngine",
+    "vasp": "workflows.engines.vasp_run:VaspEngine",
 }
 
 
@@ -58,6 +62,15 @@ class Engine(Protocol):
 
     def calculator(self, folder: Path | None = None) -> Calculator:
         """Build a calculator; ``folder`` takes its files, None for none."""
+        ...
+
+
+@runtime_checkable
+class RelaxesBands(Protocol):
+    """A program that relaxes ends and bands by itself, as VASP does."""
+
+    def run(self, settings: NebSettings, folder: Path | None, progress: Progress | None) -> Any:
+        """Start a :class:`workflows.neb_run.Run` that has ``relax_band(images)`` besides."""
         ...
 
 

@@ -59,6 +59,28 @@ class VaspPreset:
         """All INCAR tags of the preset."""
         return _COMMON | {"EDIFFG": -self.fmax_ev_ang} | self.incar | more
 
+    def relax_set(self, structure: Structure, charge_e: int) -> RelaxSetGenerator:
+        """atomate2's set for an end, relaxed at fixed cell."""
+        return RelaxSetGenerator(
+            user_incar_settings=self.updates(
+                ISIF=2, IBRION=2, LWAVE=False, LCHARG=False, **nelect(structure, charge_e)
+            ),
+            auto_ismear=False,
+            auto_kspacing=False,
+            user_kpoints_settings={"reciprocal_density": self.reciprocal_density},
+        )
+
+    def band_set(
+        self, structure: Structure, images: int, flavour: Flavour, charge_e: int
+    ) -> NebSetGenerator:
+        """atomate2's set for the band."""
+        return NebSetGenerator(
+            num_images=images,
+            climbing_image=flavour == "vtst",
+            user_incar_settings=self.updates(NSW=200, LWAVE=False, **nelect(structure, charge_e)),
+            user_kpoints_settings={"reciprocal_density": self.reciprocal_density},
+        )
+
 
 PRESETS: dict[str, VaspPreset] = {
     # PBE+U with the Materials Project's U for transition-metal oxides and fluorides
@@ -108,39 +130,22 @@ def write_neb_inputs(
     BadInput
         Unknown preset, too short or inconsistent path, ranks not divisible, folder not empty.
     """
-    settings = _preset(preset)
+    settings = vasp_preset(preset)
     images = len(path) - 2
     if images < 1:
         raise BadInput(f"VASP: a path of {len(path)} structures has no image; give at least 3")
     if any(one.species != path[0].species or one.lattice != path[0].lattice for one in path[1:]):
         raise BadInput("VASP: cell or site order changes along the path; all images must agree")
-    if ranks is not None and ranks % images:
-        raise BadInput(
-            f"VASP: {ranks} MPI ranks are not divisible by {images} images; use a multiple of "
-            f"{images}"
-        )
+    check_ranks(ranks, images)
     if folder.exists() and any(folder.iterdir()):
         raise BadInput(f"{folder}: is not empty; give a new folder")
     # One POTCAR serves all images, so elements must come in blocks; sorting is stable, and
     # the elements are the same everywhere, so every image gets the same order.
     ordered = [one.get_sorted_structure() for one in path]
-    nelect = {"NELECT": electrons(ordered[0]) - charge_e} if charge_e else {}
-    density = {"reciprocal_density": settings.reciprocal_density}
-    relax = RelaxSetGenerator(
-        user_incar_settings=settings.updates(ISIF=2, IBRION=2, LWAVE=False, LCHARG=False, **nelect),
-        auto_ismear=False,
-        auto_kspacing=False,
-        user_kpoints_settings=density,
-    )
+    relax = settings.relax_set(ordered[0], charge_e)
     for name, end in (("initial", ordered[0]), ("final", ordered[-1])):
         _write(end, relax, folder / name)
-    band = NebSetGenerator(
-        num_images=images,
-        climbing_image=flavour == "vtst",
-        user_incar_settings=settings.updates(NSW=200, LWAVE=False, **nelect),
-        user_kpoints_settings=density,
-    )
-    _write(ordered[0], band, folder / "neb")
+    _write(ordered[0], settings.band_set(ordered[0], images, flavour, charge_e), folder / "neb")
     (folder / "neb" / "POSCAR").unlink()
     grid = Kpoints.from_file(folder / "neb" / "KPOINTS")
     for number, image in enumerate(ordered):
@@ -149,6 +154,20 @@ def write_neb_inputs(
         image.to(str(inside / "POSCAR"), fmt="poscar")
         grid.write_file(inside / "KPOINTS")  # VASP 6 with HDF5 looks for it in every image
     return sorted(file for file in folder.rglob("*") if file.is_file())
+
+
+def check_ranks(ranks: int | None, images: int) -> None:
+    """Refuse a number of MPI ranks that VASP cannot split among the images."""
+    if ranks is not None and ranks % images:
+        raise BadInput(
+            f"VASP: {ranks} MPI ranks are not divisible by {images} images; use a multiple of "
+            f"{images}"
+        )
+
+
+def nelect(structure: Structure, charge_e: int) -> dict[str, float]:
+    """Tag that gives a cell its charge; none for a neutral one."""
+    return {"NELECT": electrons(structure) - charge_e} if charge_e else {}
 
 
 def electrons(structure: Structure) -> float:
@@ -181,7 +200,19 @@ def _valences(functional: str) -> dict[str, float]:
     }
 
 
-def _preset(preset: str | VaspPreset) -> VaspPreset:
+def known_elements() -> frozenset[str]:
+    """Elements with a potential in atomate2's base set."""
+    return frozenset(RelaxSetGenerator().config_dict["POTCAR"])
+
+
+def vasp_preset(preset: str | VaspPreset) -> VaspPreset:
+    """Look a preset up by name.
+
+    Raises
+    ------
+    BadInput
+        No such preset.
+    """
     if isinstance(preset, VaspPreset):
         return preset
     if preset not in PRESETS:

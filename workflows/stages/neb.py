@@ -31,6 +31,7 @@ from workflows.hops import Hop
 from workflows.hosts import host_of
 from workflows.neb import NebFailure, NebResult, as_atoms, run_neb
 from workflows.neb_ends import StoredEnds, site_orbits
+from workflows.neb_path import images_for, straight
 from workflows.neb_plan import NebPlan, neb_plan
 from workflows.pool import Report, available_processes, map_processes
 from workflows.progress import Progress
@@ -230,8 +231,10 @@ def run_hop(task: HopTask, report: Report, forces: Forces | None = None) -> str:
                 hop.mode,
             )
             cheap = None
-            if plan.level == "dft":
+            if plan.start == "mlip":
                 cheap = mlip_path(store, hop, initial, plan.neb.images)
+            elif plan.start == "linear":
+                cheap = straight(initial, final, plan.neb.images or images_for(initial, final))
             result = run_neb(
                 initial,
                 final,

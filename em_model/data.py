@@ -12,7 +12,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from math import gcd, isfinite
 from pathlib import Path
@@ -184,7 +184,8 @@ def assign_hosts(bands: Sequence[Band]) -> list[Band]:
     Two bands share a host when their compositions without the working ion reduce to the same
     formula (charged and discharged states, polymorphs and other ions in the same framework
     count as one), or when their ``system`` names differ only in the ``_N`` of the path; both
-    relations are closed transitively. Splitting by it is stricter than by material, on
+    relations are closed transitively. A host that a record names itself is kept, and bands so
+    related to it get its name. Splitting by it is stricter than by material, on
     purpose: what counts is the error on hosts never seen.
     """
     parent: dict[str, str] = {}
@@ -195,22 +196,26 @@ def assign_hosts(bands: Sequence[Band]) -> list[Band]:
             key = parent[key]
         return key
 
-    for band in bands:
-        keys = ["framework:" + band.framework]
-        name = re.sub(r"(_\d+)+$", "", band.system)
-        if name:
-            keys.append("system:" + name)
-        for key in keys[1:]:
-            a, b = sorted((find(keys[0]), find(key)))
-            parent[b] = a
-    return [
-        band
-        if band.host is not None
-        else Band(
-            **{**band.__dict__, "host": find("framework:" + band.framework).partition(":")[2]}
-        )
-        for band in bands
-    ]
+    frameworks = ["framework:" + band.framework for band in bands]
+    for band, framework in zip(bands, frameworks, strict=True):
+        system = re.sub(r"(_\d+)+$", "", band.system)
+        for kind, name in (("system", system), ("host", band.host)):
+            if name:
+                a, b = sorted((find(framework), find(f"{kind}:{name}")))
+                parent[b] = a
+    # A name that was given stands for all that it is joined to.
+    given: dict[str, str] = {}
+    for band, framework in zip(bands, frameworks, strict=True):
+        if band.host is not None:
+            root = find(framework)
+            given[root] = min(given.get(root, band.host), band.host)
+    named = []
+    for band, framework in zip(bands, frameworks, strict=True):
+        if band.host is None:
+            root = find(framework)
+            band = replace(band, host=given.get(root, root.partition(":")[2]))
+        named.append(band)
+    return named
 
 
 def host_folds(bands: Sequence[Band], folds: int, seed: int) -> np.ndarray:

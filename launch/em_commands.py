@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from launch import em_paper_commands
+from launch import em_paper_commands, em_training_commands
 from launch.em_report import evaluation
-from launch.output import Format, print_json, print_rich, print_text, quiet, say, table
-
-if TYPE_CHECKING:
-    from em_model.data import Band
+from launch.em_training_commands import Data, Device, FormatOption, read_data
+from launch.output import Format, print_json, print_rich, quiet, table
 
 em_app = typer.Typer(
     name="em",
@@ -23,14 +21,8 @@ em_app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-Data = Annotated[
-    Path,
-    typer.Argument(metavar="DATA", help="Bands: JSON lines, .jsonl[.gz], or the authors' .json."),
-]
 Model = Annotated[str, typer.Option(help="A model's name (`em list`) or folder.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Bands in memory at a time.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda …")]
-FormatOption = Annotated[Format, typer.Option("--format")]
 
 
 @em_app.command()
@@ -56,8 +48,8 @@ def evaluate(
         from em_model.evaluate import evaluate as measure
         from em_model.registry import open_model
 
-        bands = _read(data, need_barrier=True)
-        learned = None if training is None else _read(training)
+        bands = read_data(data, need_barrier=True)
+        learned = None if training is None else read_data(training)
         found = open_model(model, device)
         with _counted(len(bands)) as progress:
             result = measure(
@@ -95,7 +87,7 @@ def predict(
     with quiet():
         from em_model.registry import open_model
 
-        bands = _read(data)
+        bands = read_data(data)
         found = open_model(model, device)
         with _counted(len(bands)) as progress:
             predictions = found.predict(bands, batch_size, progress)
@@ -144,134 +136,8 @@ def list_models(format_: FormatOption = Format.TABLE) -> None:
     print_rich(shown)
 
 
-@em_app.command()
-def pretrain(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Bulk properties, .jsonl[.gz].")],
-    out: Annotated[Path, typer.Option(help="Folder for encoder and checkpoints.")],
-    recipe: Annotated[str, typer.Option(help="A shipped recipe's name or a .yaml.")] = "pretrain",
-    device: Device = "auto",
-) -> None:
-    """Pre-train the encoder on bulk properties; the same command goes on after a crash.
-
-    ```
-    hopscreen em pretrain bulk_properties.jsonl.gz --out pretrained
-    ```
-    """
-    with quiet():
-        from em_model.pretraining import PretrainRecipe
-        from em_model.pretraining import pretrain as run
-        from em_model.recipes import load_recipe
-
-        settings = load_recipe(recipe, PretrainRecipe, "pretrain")
-        result = run(data, settings, out, device=device, log=say)
-    print_json(result)
-
-
-@em_app.command()
-def finetune(
-    data: Data,
-    out: Annotated[Path, typer.Option(help="Folder of the new model; its last part names it.")],
-    encoder: Annotated[
-        str,
-        typer.Option(
-            help="encoder.safetensors of `em pretrain`, a model whose trunk to take, none."
-        ),
-    ] = "default",
-    recipe: Annotated[str, typer.Option(help="A shipped recipe's name or a .yaml.")] = "finetune",
-    store: Annotated[
-        str | None, typer.Option(help="A screen's store whose DFT-NEB results join DATA.")
-    ] = None,
-    store_weight: Annotated[float, typer.Option(min=0.0, help="Weight of each of these.")] = 1.0,
-    source: Annotated[str, typer.Option(help="Words for the model card about the data.")] = "",
-    device: Device = "auto",
-    format_: FormatOption = Format.TABLE,
-) -> None:
-    r"""Train, cross-validate by host and calibrate a model; goes on after a crash.
-
-    With `--store`, what DFT-NEB found in a screen joins the training data. Give the new model a
-    folder of its own; shipped models are never overwritten.
-
-    ```
-    hopscreen em finetune em_barriers_train.jsonl.gz --encoder pretrained/encoder.safetensors \
-        --out models/mine
-    hopscreen em evaluate test.jsonl.gz --model models/mine
-    ```
-    """
-    with quiet():
-        from hashlib import sha256
-
-        from em_model.ensemble import ModelRecipe, build_model, card_text
-        from em_model.recipes import load_recipe
-        from launch.em_store import store_bands
-
-        bands = _read(data, need_barrier=True)
-        added = store_bands(store, weight=store_weight) if store else []
-        model = build_model(
-            [*bands, *added],
-            load_recipe(recipe, ModelRecipe, "finetune"),
-            out,
-            name=out.resolve().name,
-            encoder=_encoder(encoder),
-            data={
-                "file": data.name,
-                "sha256": sha256(data.read_bytes()).hexdigest(),
-                "source": source or data.name,
-                "from_store": len(added),
-                "commands": [_command_line(data, out, encoder, recipe)],
-            },
-            device=device,
-            log=say,
-        )
-        text = card_text(model)
-        say(_beside_default(model.card["cross_validation"]))
-    if format_ is Format.JSON:
-        print_json(model.card["cross_validation"])
-        return
-    print_text(text)
-
-
+em_training_commands.add_to(em_app)
 em_paper_commands.add_to(em_app)
-
-
-def _beside_default(measured: dict[str, Any]) -> str:
-    """Say whether cross-validation improved on the shipped model."""
-    from em_model.predictor import find_model, read_card
-
-    shipped = read_card(find_model("default"))["cross_validation"]
-    verdict = "better than" if measured["mae_ev"] < shipped["mae_ev"] else "no better than"
-    return (
-        f"cross-validated by host: {measured['mae_ev']:.3f} eV on {measured['n']} bands, {verdict} "
-        f"the shipped model's {shipped['mae_ev']:.3f} eV on {shipped['n']}"
-    )
-
-
-def _encoder(words: str) -> Path | None:
-    """File with the pre-trained trunk."""
-    from em_model.predictor import WEIGHTS, find_model
-
-    if words == "none":
-        return None
-    path = Path(words)
-    return path if path.suffix == ".safetensors" else find_model(path) / WEIGHTS
-
-
-def _command_line(data: Path, out: Path, encoder: str, recipe: str) -> str:
-    # Names alone: where the files lay on this machine is nobody's concern.
-    words = ["hopscreen em finetune", data.name]
-    words.append("--encoder " + "/".join(Path(encoder).parts[-2:]))
-    shown = Path(recipe).name
-    return " ".join([*words, f"--recipe {shown}", f"--out models/{out.resolve().name}"])
-
-
-def _read(data: Path, *, need_barrier: bool = False) -> list[Band]:
-    import torch
-
-    from em_model.data import read_bands
-
-    # Two threads on two busy cores are slower than one, many times.
-    if torch.get_num_threads() > 1:
-        torch.set_num_threads(1)
-    return read_bands(data, need_barrier=need_barrier)
 
 
 @contextmanager

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from em_model.data import Band
 
 
-def store_bands(uri: str, *, weight: float = 1.0) -> list[Band]:
+def store_bands(uri: str, *, weight: float = 1.0, demo: bool = False) -> list[Band]:
     """Bands of a store's finished DFT-NEB calculations, sorted by barrier id.
 
-    Results that carry a label of warning (``demo``) are left out: they are not what a barrier
-    is meant to be. Hops that no longer fit a supercell are left out as well.
+    Results that carry a label of warning (``demo``) are left out unless asked for: they are not
+    what a barrier is meant to be. Hops that no longer fit a supercell are left out as well.
 
     Parameters
     ----------
@@ -24,6 +24,8 @@ def store_bands(uri: str, *, weight: float = 1.0) -> list[Band]:
         Folder of an embedded store, or ``mongodb://host/database``.
     weight
         Of each of these bands in training, beside 1 for the literature's.
+    demo
+        Take results labelled ``demo`` as well.
 
     Raises
     ------
@@ -37,11 +39,12 @@ def store_bands(uri: str, *, weight: float = 1.0) -> list[Band]:
     from workflows.bands import SupercellRecipe, build_band
     from workflows.hops import Hop
 
-    criteria = {"level": "dft", "status": "done", "label": None}
+    labels: list[str | None] = [None, "demo"] if demo else [None]
+    criteria = {"level": "dft", "status": "done"}
     bands, unfit = [], 0
     with open_store(uri, create=False) as store:
         results = sorted(store.find(BarrierDoc, criteria), key=lambda doc: doc.barrier_id)
-        for result in results:
+        for result in (doc for doc in results if doc.label in labels):
             hop = store.get(HopDoc, hop_id=result.hop_id)
             host = store.get(CandidateDoc, candidate_id=result.candidate_id)
             if result.barrier_ev is None or hop is None or host is None or host.structure is None:
@@ -69,7 +72,7 @@ def store_bands(uri: str, *, weight: float = 1.0) -> list[Band]:
         say(f"{uri}: {unfit} DFT-NEB results left out: their hops fit no supercell of the recipe")
     if not bands:
         raise BadInput(
-            f"{uri}: holds no finished DFT-NEB result to learn from (demo results do not count); "
-            "run the dft_neb stage first"
+            f"{uri}: holds no finished DFT-NEB result to learn from (demo results count only "
+            "with --with-demo); run the dft_neb stage first"
         )
     return bands

@@ -34,7 +34,7 @@ from em_model.training import Log, Schedule, train, write_tensors
 
 # Products in bfloat16: three times faster where the processor has them, the rest stays float32.
 PRETRAINING = Schedule(epochs=2, batch_size=32, learning_rate=3e-3, precision="bfloat16")
-FINE_TUNING = Schedule(epochs=8, batch_size=4, learning_rate=2e-3, precision="bfloat16")
+FINE_TUNING = Schedule(epochs=6, batch_size=4, learning_rate=2e-3, precision="bfloat16")
 
 
 class PropertyModel(nn.Module):

@@ -95,9 +95,9 @@ def store(tmp_path) -> str:
             [
                 candidate,
                 doc,
-                barrier("good", barrier_ev=0.42),
-                barrier("demo", barrier_ev=9.0, label="demo"),
-                barrier("cheap", barrier_ev=9.0, level="mlip"),
+                barrier("good", barrier_ev=0.42, interval_90_ev=(0.3, 0.6)),
+                barrier("demo", barrier_ev=9.0, interval_90_ev=(8.0, 10.0), label="demo"),
+                barrier("cheap", barrier_ev=9.0, interval_90_ev=(8.0, 10.0), level="mlip"),
                 barrier("lost", status="failed"),
             ]
         )
@@ -156,6 +156,32 @@ def test_store_bands_are_the_finished_dft_results(store):
     (band,) = store_bands(store, weight=2.0)
     assert (band.id, band.barrier_ev, band.weight) == ("good", 0.42, 2.0)
     assert len(band.band_sites) == 5
+    assert [b.id for b in store_bands(store, demo=True)] == ["demo", "good"]
+
+
+def test_a_finetuned_model_is_a_version_and_says_whether_it_is_better(
+    run, data, store, tmp_path, monkeypatch
+):
+    models = tmp_path / "models"
+    monkeypatch.setenv("HOPSCREEN_MODELS", str(models))
+    run("finetune", data, "--encoder", "none", "--out", models / "mine")
+    first = json.loads((models / "mine" / "card.json").read_text())
+    words = ["finetune", data, "--base", "mine", "--encoder", "none", "--store", store]
+    found = json.loads(run(*words, "--store-weight", "3", "--format", "json")[0])
+    assert found["model"] == "mine-v2"
+    beside = found["beside_base"]
+    assert beside["base_mae_ev"] == pytest.approx(first["cross_validation"]["mae_ev"])
+    assert beside["improved"] == (beside["mae_ev"] < beside["base_mae_ev"])
+    assert beside["store"]["bands"] == 1
+    data_of = json.loads((models / "mine-v2" / "card.json").read_text())["data"]
+    assert data_of["parent"] == {"name": "mine", "sha256": first["sha256"]}
+    assert (data_of["version"], data_of["bands"], data_of["store_weight"]) == (2, 19, 3.0)
+    # The base is as it was; the next version has the next number.
+    assert json.loads((models / "mine" / "card.json").read_text()) == first
+    _, err = run("finetune", data, "--base", "mine-v2", "--encoder", "none")
+    assert "mine-v3" in err
+    names = [row["name"] for row in json.loads(run("list", "--format", "json")[0])]
+    assert {"mine", "mine-v2", "mine-v3", "default"} <= set(names)
 
 
 def test_finetune_takes_a_store_along_and_never_overwrites_a_shipped_model(
@@ -163,7 +189,8 @@ def test_finetune_takes_a_store_along_and_never_overwrites_a_shipped_model(
 ):
     out, err = run("finetune", data, "--store", store, "--out", tmp_path / "mine")
     assert "# Band model `mine`" in out
-    assert "the shipped model's" in err
+    assert "so the two do not compare" in err  # the shipped model was trained on other data
+    assert "on the 1 bands of the store" in err
     card = json.loads((tmp_path / "mine" / "card.json").read_text())
     assert card["data"]["bands"] == 19
     assert card["data"]["from_store"] == 1

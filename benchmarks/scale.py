@@ -48,9 +48,9 @@ BY_CHARGE: dict[int, tuple[str, ...]] = {
 def synthetic(count: int, seed: int = 0) -> Iterator[tuple[str, Any]]:
     """Yield ids and structures of so many hosts, the same ones for the same seed.
 
-    Elements give way to others of their charge, in half of the hosts on one more site alone,
-    which lowers the symmetry; cells are scaled with the size of the elements and strained by up
-    to 2 % along each axis in one host of four.
+    Elements give way to others of their charge, in three hosts of four on up to four more sites
+    one by one, which lowers the symmetry; cells are scaled with the size of the elements and
+    strained by up to 2 % along each axis in one host of four.
     """
     from pymatgen.core import Element, Lattice, Structure
 
@@ -61,6 +61,8 @@ def synthetic(count: int, seed: int = 0) -> Iterator[tuple[str, Any]]:
         (record.structure.get_primitive_structure(), record.metadata["oxidation_states"], ion)
         for ion in ("Li", "Na", "K")
         for record in load_catalogue({ion})
+        # Of a binary there are but few variants, and duplicates are refused.
+        if len(record.structure.composition) > 2
     ]
 
     def size_of(symbols: list[str]) -> float:
@@ -73,9 +75,8 @@ def synthetic(count: int, seed: int = 0) -> Iterator[tuple[str, Any]]:
         for symbol in sorted(set(old) - {ion}):
             change[symbol] = rng.choice(BY_CHARGE.get(round(states[symbol]), (symbol,)))
         new = [change[symbol] for symbol in old]
-        others = [i for i, symbol in enumerate(old) if round(states[symbol]) in (2, 3, 4)]
-        if len(others) > 1 and rng.random() < 0.5:
-            place = rng.choice(others)
+        others = [i for i, symbol in enumerate(old) if round(states[symbol]) in BY_CHARGE]
+        for place in rng.sample(others, min(rng.choice((0, 2, 3, 4)), len(others))):
             new[place] = rng.choice(BY_CHARGE[round(states[old[place]])])
         stretch = (size_of(new) / size_of(old)) ** (1 / 6)
         matrix = parent.lattice.matrix * stretch

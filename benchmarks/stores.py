@@ -32,6 +32,8 @@ sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__fi
 PEERS = ("hopscreen", "litemongo", "neosqlite")
 INDEXED = ("barrier_ev", "candidate_id", "working_ion", "band_gap_ev", "energy_above_hull_ev")
 WALL = time.perf_counter
+FORMULAS = ("LiCoO2", "LiFePO4", "Li3PS4", "Li7La3Zr2O12", "LiMn2O4", "Li2MnO3", "Li3InCl6")
+EDGES = [(0, 0, 1, 0, 0), (0, 0, 0, 1, 0), (0, 0, 0, 0, 1)]
 FILTER = {"working_ion": "Li", "band_gap_ev": {"$gt": 2}, "energy_above_hull_ev": {"$lt": 0.02}}
 
 
@@ -231,82 +233,195 @@ def screen(uri: str, materials: int, hops: int) -> None:
     """Fill a store with a synthetic screen; time a ranking page and an incremental build."""
     from stores import queries
     from stores.builder import RankBuilder
-    from stores.documents import BarrierDoc, CandidateDoc, HopDoc, Provenance
+    from stores.calibration import calibrate
+    from stores.pages import set_rungs
+    from stores.pareto import pareto
+    from stores.rank_note import RankNote
     from stores.ranking import rank_materials
     from stores.screen_store import open_store
 
-    rng = random.Random(0)
-    origin = Provenance(versions={"hopscreen": "bench"})
-    edges = [(0, 0, 1, 0, 0), (0, 0, 0, 1, 0), (0, 0, 0, 0, 1)]
+    made = SyntheticScreen(materials, hops)
+    some = min(1000, materials)
+    print("what | time | of that on a processor (client and server)")
+    with open_store(uri) as store:
+        with timed("documents written"):
+            for name, rows in made.batches():
+                getattr(store, name)._collection.insert_many(rows)
+        for name in ("candidates", "hops", "barriers"):
+            print(f"{name} | {getattr(store, name).count()}")
+        with timed("calibration"):
+            calibrations = calibrate(store)
+        for row in calibrations.as_rows():
+            print(f"calibrated | {row}")
+        with timed(f"{some} materials ranked from scratch"):
+            rank_materials(store, candidate_ids=made.names(some))
+        # The others like these, so that the machine need not rank for an hour.
+        patterns = list(store.ranked._collection.find({}))
+        for rows in made.ranked(patterns, some):
+            store.ranked._collection.insert_many(rows)
+        print(f"ranked | {store.ranked.count()}")
+        RankNote(datetime.now(UTC), calibrations=calibrations).write(store)
+        with timed("rungs of the pages set anew"):
+            set_rungs(store, materials)
+        where = {"band_gap_ev": {"$gt": 2}, "energy_above_hull_ev": {"$lt": 0.02}}
+        rare = {"elements": {"$nin": ["Co"]}, "hazard": 0, "band_gap_ev": {"$gt": 5.9}}
+        text = {"formula": {"$regex": "^Li2"}, "levels_disagree": True}
+        questions: dict[str, Callable[[], Any]] = {
+            "first page of the ranking": lambda: queries.ranked(store, 20),
+            "first page, filtered": lambda: queries.ranked(store, 20, where),
+            "first page, rare filter": lambda: queries.ranked(store, 20, rare),
+            "first page, filtered by text": lambda: queries.ranked(store, 20, text),
+            "first page, filtered, by band gap": lambda: queries.ranked(
+                store, 20, where, sort={"band_gap_ev": -1}
+            ),
+            "page 500": lambda: queries.ranked(store, 20, skip=10000),
+            "count of a filter": lambda: queries.count_ranked(store, where),
+            "one material": lambda: queries.look_up(store, "m0000001"),
+            "Pareto front of a filter": lambda: pareto(store, where=where),
+        }
+        for name, ask in questions.items():
+            busy = milliseconds(ask, 5)
+            print(f"{name} | {milliseconds(ask, 5, WALL):.1f} ms | {busy:.1f} ms", flush=True)
+        with timed("summary"):
+            queries.summary(store)
+        for _ in range(3):
+            store.put(made.dearer(1000))
+            with timed("incremental build after 1000 new barriers"):
+                build(RankBuilder(uri))
 
-    def barrier(hop_id: str, material: str, level: Any) -> BarrierDoc:
-        value = rng.uniform(0.1, 2)
-        return BarrierDoc(
-            barrier_id=f"{hop_id}-{level}", hop_id=hop_id, candidate_id=f"{material}:Li",
-            material_id=material, working_ion="Li", level=level, status="done", barrier_ev=value,
-            interval_90_ev=(value - 0.1, value + 0.1), provenance=origin,
+
+def build(builder: Any) -> None:
+    looked_at = max(builder.build(), default=0)
+    print(f"looked at {looked_at}, changed {builder.changed}")
+
+
+@contextmanager
+def timed(what: str) -> Iterator[None]:
+    start, busy = WALL(), time.process_time()
+    yield
+    print(f"{what} | {WALL() - start:.1f} s | {time.process_time() - busy:.1f} s", flush=True)
+
+
+class SyntheticScreen:
+    """A screen of random barriers: two band models for each hop, and a NEB for one in fifty."""
+
+    def __init__(self, materials: int, hops: int) -> None:
+        from stores.documents import Provenance
+
+        self.materials, self.hops = materials, hops
+        self.rng = random.Random(0)
+        self.old = datetime(2026, 1, 1)
+        self.origin = {
+            name: Provenance(versions={"hopscreen": "bench"}, model={"name": name})
+            for name in ("band A", "band B", "mlip")
+        }
+
+    def names(self, count: int) -> list[str]:
+        """The ids of the first candidates."""
+        return [f"m{number:07d}:Li" for number in range(count)]
+
+    def batches(self, size: int = 200) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+        """Yield collections and their documents, a few hundred materials at a time."""
+        likeness = {
+            "candidates": self.candidate(0).model_dump(),
+            "hops": self.hop(0, 0).model_dump(),
+            **{name: self.barrier(0, 0, name, 0.0).model_dump() for name in self.origin},
+        }
+
+        def row(kind: str, key: str, number: int, **fields: Any) -> dict[str, Any]:
+            mine = {"candidate_id": f"m{number:07d}:Li", "material_id": f"m{number:07d}"}
+            named = {"_id": fields[key], "last_updated": self.old}
+            return {**likeness[kind], **mine, **fields, **named}
+
+        for start in range(0, self.materials, size):
+            found: dict[str, list[dict[str, Any]]] = {"candidates": [], "hops": [], "barriers": []}
+            for number in range(start, min(start + size, self.materials)):
+                found["candidates"].append(
+                    row("candidates", "candidate_id", number, **self.host(number))
+                )
+                for place in range(self.hops):
+                    hop_id = f"m{number:07d}-{place}"
+                    edge = EDGES[place % 3]
+                    found["hops"].append(
+                        row("hops", "hop_id", number, hop_id=hop_id, edges=[edge],
+                            translation=edge[2:])
+                    )  # fmt: skip
+                    cheap = self.rng.uniform(0.1, 2)
+                    for name in self.origin:
+                        if name == "mlip" and (number * self.hops + place) % 50:
+                            continue
+                        doc = self.estimate(hop_id, name, cheap)
+                        found["barriers"].append(row(name, "barrier_id", number, **doc))
+            yield from found.items()
+
+    def ranked(self, patterns: list[dict[str, Any]], first: int) -> Iterator[list[dict[str, Any]]]:
+        """Yield rankings of the other materials, each like one of the first."""
+        for start in range(first, self.materials, 500):
+            rows = []
+            for number in range(start, min(start + 500, self.materials)):
+                pattern = patterns[number % len(patterns)]
+                material = f"m{number:07d}"
+                barrier_ev = pattern["barrier_ev"] * self.rng.uniform(0.9, 1.1)
+                rows.append(
+                    {**pattern, "_id": f"{material}:Li", "candidate_id": f"{material}:Li",
+                     "material_id": material, "barrier_ev": barrier_ev,
+                     "band_gap_ev": self.rng.uniform(0, 6),
+                     "energy_above_hull_ev": self.rng.uniform(0, 0.1)}
+                )  # fmt: skip
+            yield rows
+
+    def host(self, number: int) -> dict[str, Any]:
+        """What differs between candidates."""
+        return {
+            "candidate_id": f"m{number:07d}:Li", "formula": FORMULAS[number % len(FORMULAS)],
+            "band_gap_ev": self.rng.uniform(0, 6),
+            "energy_above_hull_ev": self.rng.uniform(0, 0.1),
+        }  # fmt: skip
+
+    def candidate(self, number: int) -> Any:
+        """One candidate."""
+        from stores.documents import CandidateDoc
+
+        return CandidateDoc(
+            material_id=f"m{number:07d}", source="bench", working_ion="Li", screens=["bench"],
+            hops_status="done", provenance=self.origin["band A"], **self.host(number),
         )  # fmt: skip
 
-    def documents() -> Iterator[CandidateDoc | HopDoc | BarrierDoc]:
-        for number in range(materials):
-            material = f"m{number:07d}"
-            yield CandidateDoc(
-                candidate_id=f"{material}:Li", material_id=material, source="bench",
-                formula=f"LiX{number}", working_ion="Li", screens=["bench"],
-                band_gap_ev=rng.uniform(0, 6), energy_above_hull_ev=rng.uniform(0, 0.1),
-                provenance=origin,
-            )  # fmt: skip
-            for place in range(hops):
-                hop_id = f"{material}-{place}"
-                yield HopDoc(
-                    hop_id=hop_id, candidate_id=f"{material}:Li", material_id=material,
-                    working_ion="Li", sites=(0, 0), translation=(1, 0, 0), length_ang=3.0,
-                    multiplicity=1, edges=[edges[place % 3]], dimension=1, recipe_version=1,
-                    provenance=origin,
-                )  # fmt: skip
-                yield barrier(hop_id, material, "band")
+    def hop(self, number: int, place: int) -> Any:
+        """One hop."""
+        from stores.documents import HopDoc
 
-    def told(what: str, seconds: float) -> None:
-        print(f"{what}: {seconds:.2f} s" if seconds > 1 else f"{what}: {seconds * 1e3:.1f} ms")
-        sys.stdout.flush()
+        edge = EDGES[place % 3]
+        return HopDoc(
+            hop_id=f"m{number:07d}-{place}", candidate_id=f"m{number:07d}:Li",
+            material_id=f"m{number:07d}", working_ion="Li", sites=(0, 0), translation=edge[2:],
+            length_ang=3.0, multiplicity=1, edges=[edge], dimension=1, recipe_version=1,
+            provenance=self.origin["band A"],
+        )  # fmt: skip
 
-    with open_store(uri) as store:
-        start = time.perf_counter()
-        count = store.put(documents())
-        told(f"{count} documents written", time.perf_counter() - start)
-        start = time.perf_counter()
-        rank_materials(store)
-        told(f"{materials} materials ranked from scratch", time.perf_counter() - start)
-        where = {"band_gap_ev": {"$gt": 2}, "energy_above_hull_ev": {"$lt": 0.02}}
-        pages = {
-            "first page of the ranking": {},
-            "first page, filtered": {"where": where},
-            "first page, filtered, sorted by band gap": {
-                "where": where,
-                "sort": {"band_gap_ev": -1},
-            },
-            "page 500": {"skip": 10000},
-        }
-        for name, how in pages.items():
-            told(
-                name, milliseconds(lambda how=how: queries.ranked(store, 20, **how), 5, WALL) / 1e3
-            )
-        told(
-            "count of a filter",
-            milliseconds(lambda: queries.count_ranked(store, where), 5, WALL) / 1e3,
-        )
-        told("summary", milliseconds(lambda: queries.summary(store), 1, WALL) / 1e3)
-        store.marks.update([{"name": "rank_builder", "began": datetime.now(UTC)}])
-        builder = RankBuilder(store.uri)
-        for source in (store.candidates, store.hops, store.barriers):
-            source._collection.update_many({}, {"$set": {"last_updated": datetime(2026, 1, 1)}})
-        changed = rng.sample(range(materials), min(1000, materials))
-        store.put(barrier(f"m{number:07d}-0", f"m{number:07d}", "mlip") for number in changed)
-        start = time.perf_counter()
-        builder.connect()
-        builder.update_targets([builder.process_item(item) for item in builder.get_items()])
-        builder.finalize()
-        told(f"incremental build of {len(changed)} changes", time.perf_counter() - start)
+    def estimate(self, hop_id: str, name: str, cheap: float) -> dict[str, Any]:
+        """What differs between barriers."""
+        # The dear level lies 0.2 eV above the cheap ones, with a spread.
+        value = max(0.0, cheap + self.rng.gauss(0.2 if name == "mlip" else 0.0, 0.1))
+        return {
+            "barrier_id": f"{hop_id}-{name}", "hop_id": hop_id, "barrier_ev": value,
+            "interval_90_ev": (max(0.0, value - 0.3), value + 0.3),
+        }  # fmt: skip
+
+    def barrier(self, number: int, place: int, name: str, cheap: float) -> Any:
+        """One estimate."""
+        from stores.documents import BarrierDoc
+
+        return BarrierDoc(
+            candidate_id=f"m{number:07d}:Li", material_id=f"m{number:07d}", working_ion="Li",
+            level="mlip" if name == "mlip" else "band", status="done", settings={"model": name},
+            provenance=self.origin[name], **self.estimate(f"m{number:07d}-{place}", name, cheap),
+        )  # fmt: skip
+
+    def dearer(self, count: int) -> Iterator[Any]:
+        """Yield new NEB barriers of hops of as many materials."""
+        for number in self.rng.sample(range(self.materials), min(count, self.materials)):
+            yield self.barrier(number, 1, "mlip", self.rng.uniform(0.1, 2))
 
 
 def main() -> None:
@@ -319,8 +434,8 @@ def main() -> None:
     commands.add_parser("writers", help="two processes writing at once")
     command = commands.add_parser("screen", help="a whole screen in a folder or on a server")
     command.add_argument("--store", help="folder or URI; a server of its own where left out")
-    command.add_argument("--materials", type=int, default=10000)
-    command.add_argument("--hops", type=int, default=10, help="per material")
+    command.add_argument("--materials", type=int, default=100000)
+    command.add_argument("--hops", type=int, default=5, help="per material")
     given = parser.parse_args()
     if given.command == "peers":
         peers([int(n) for n in given.documents.split(",")])

@@ -16,6 +16,7 @@ from maggma.utils import grouper
 
 from stores.calibration import calibrate
 from stores.documents import CandidateDoc, RankedDoc
+from stores.pages import set_rungs
 from stores.rank_note import RankNote, RankSettings
 from stores.ranking import MaterialData, load_materials, rank_material, write_ranked
 from stores.screen_store import ScreenStore, open_store
@@ -114,8 +115,10 @@ class RankBuilder(Builder):
         ids: set[str] = set()
         for source in self.sources:
             ids |= _candidate_ids(source, since)
-        others = [{name: {"$ne": value}} for name, value in vars(settings).items()]
-        return sorted(ids | _candidate_ids(self.store.ranked, {"$or": others}))
+        for name, value in vars(settings).items():
+            for side in ("$lt", "$gt"):  # an index helps with these, not with $ne
+                ids |= _candidate_ids(self.store.ranked, {name: {side: value}})
+        return sorted(ids)
 
     def process_item(self, item: MaterialData) -> tuple[str, RankedDoc | None]:
         """Rank one material by itself; needs no store."""
@@ -131,6 +134,7 @@ class RankBuilder(Builder):
         """Remember how far this build has come, unless a material could not be ranked."""
         if not self._failed:
             self._note.write(self.store)
+        set_rungs(self.store, self.changed)
         self.store.close()
         self._store = None
 

@@ -21,6 +21,7 @@ from stores.documents import (
 )
 from stores.errors import BadInput
 from stores.estimates import best_estimates
+from stores.pages import best_page
 from stores.places import with_places
 from stores.screen_store import ScreenStore
 from stores.where import Where, check_field, one_line, parse_where
@@ -67,7 +68,11 @@ def ranked(
         check_field(name, RankedDoc, "--sort")
     order.setdefault("candidate_id", 1)
     with one_line():
-        docs = list(store.find(RankedDoc, criteria, sort=order, skip=skip, limit=top or 0))
+        docs = None
+        if top is not None and order == {"barrier_ev": 1, "candidate_id": 1}:
+            docs = best_page(store, criteria, top, skip)
+        if docs is None:
+            docs = list(store.find(RankedDoc, criteria, sort=order, skip=skip, limit=top or 0))
     return with_places(store, docs)
 
 

@@ -28,6 +28,7 @@ from stores.documents import (
 from stores.elements import cost_usd_per_kg, elements, hazard
 from stores.estimates import best_estimates, disagreeing_hops
 from stores.network import HopBarrier, limiting_barrier
+from stores.pages import set_rungs
 from stores.rank_note import USUAL, RankNote, RankSettings
 from stores.screen_store import ScreenStore
 
@@ -93,26 +94,28 @@ def rank_materials(
     ids = sorted(set(candidate_ids))
     settings = RankSettings(temperature_k, dimension)
     calibrations = calibrate(store)
-    count = _rank(store, ids, settings, calibrations)
+    count, changed = _rank(store, ids, settings, calibrations)
     note = RankNote.read(store)
     if note.calibrations != calibrations:
         for other, members in _ranked_by_settings(store, without=set(ids)).items():
-            _rank(store, members, other, calibrations)
+            changed += _rank(store, members, other, calibrations)[1]
     # What the builder remembers of other settings no longer holds for these materials.
     began = note.began if note.settings == settings else None
     RankNote(began, settings, calibrations).write(store)
+    set_rungs(store, changed)
     return count
 
 
 def _rank(
     store: ScreenStore, ids: list[str], settings: RankSettings, calibrations: Calibrations
-) -> int:
-    count = 0
+) -> tuple[int, int]:
+    """Return how many are ranked, and how many rankings changed."""
+    count = changed = 0
     for batch in load_materials(store, ids, settings, calibrations):
         ranked = {item.candidate.candidate_id: rank_material(item) for item in batch}
-        write_ranked(store, ranked)
+        changed += write_ranked(store, ranked)
         count += sum(doc is not None for doc in ranked.values())
-    return count
+    return count, changed
 
 
 def _ranked_by_settings(store: ScreenStore, without: set[str]) -> dict[RankSettings, list[str]]:

@@ -106,6 +106,25 @@ PRESETS: dict[str, dict[str, DftPreset]] = {
             neb=NebSettings(fmax_ev_ang=0.05, images=5),
         ),
     },
+    "cp2k": {
+        "demo": DftPreset(
+            engine="cp2k",
+            options={"cutoff_ry": 300.0, "eps_scf": 1e-5},
+            neb=NebSettings(fmax_ev_ang=0.1, images=1, max_steps=40, max_force_calls=100),
+            recipe=SupercellRecipe(
+                min_length_ang=4.5, min_height_ang=4.0, min_atoms=8, max_atoms=24, minimal=True
+            ),
+            closed_shells_only=True,
+            label="demo",
+            interval_halfwidth_ev=0.3,
+        ),
+        "production": DftPreset(
+            engine="cp2k",
+            options={},
+            neb=NebSettings(fmax_ev_ang=0.05, images=5),
+            closed_shells_only=True,
+        ),
+    },
     "vasp": {
         # VTST's climbing image; settings are those of workflows/engines/vasp.py
         **{

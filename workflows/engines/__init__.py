@@ -28,6 +28,7 @@ BUILT_IN = {
     "mace": "workflows.engines.mace:MaceEngine",
     "chgnet": "workflows.engines.chgnet:ChgnetEngine",
     "gpaw": "workflows.engines.gpaw:GpawEngine",
+    "cp2k": "workflows.engines.cp2k:Cp2kEngine",
     "vasp": "workflows.engines.vasp_run:VaspEngine",
 }
 

@@ -22,6 +22,7 @@ from jobflow import job
 
 from stores.documents import BarrierDoc, CandidateDoc, Failure, HopDoc, Level
 from stores.errors import BadInput
+from stores.residuals import residuals
 from stores.screen_store import ScreenStore, open_store
 from workflows.bands import build_endpoints
 from workflows.claims import claimed, release, wait_for_others
@@ -117,7 +118,24 @@ def _run_hops(
             if tasks:
                 keys = [task.barrier_id for task in tasks]
                 wait_for_others(store_uri, keys, tasks[0].owner, progress.say)
+    if level == "dft" and done["done"]:
+        say_what_dft_says(store_uri, progress)
     return {"done": done["done"], "failed": done["failed"]}
+
+
+def say_what_dft_says(store_uri: str, progress: Progress) -> None:
+    """Say how the cheaper levels stand against the store's DFT results, these included.
+
+    Nothing is kept: the ranking's calibration and ``hopscreen em finetune --store`` read the
+    results themselves.
+    """
+    with open_store(store_uri) as store:
+        for row in residuals(store):
+            if row.dear == "dft":
+                progress.say(
+                    f"{row.cheap} beside DFT on {row.n} hops: mean error {row.mae_ev:.3f} eV, "
+                    f"bias {-row.bias_ev:+.3f} eV, {row.coverage_90:.0%} inside its 90 % intervals"
+                )
 
 
 def run_group(tasks: Sequence[HopTask], report: Report) -> list[str]:

@@ -131,9 +131,10 @@ def _neb(docs: Sequence[BarrierDoc], cite: _Citations) -> list[str]:
         f"{name}{cite(*references) if references else ''}" for name, references in _engines(docs)
     )
     sentences = [
-        f"For {len(docs)} hop{'s' if len(docs) > 1 else ''}, climbing-image nudged elastic bands {cite('ci_neb', 'tangent')} "
-        f"from IDPP paths {cite('idpp')} were relaxed with {title} ({engines}) through ASE "
-        f"{cite('ase')}, with the ends relaxed at fixed cell{_converged(docs)}."
+        f"For {len(docs)} hop{'s' if len(docs) > 1 else ''}, climbing-image nudged elastic bands "
+        f"{cite('ci_neb', 'tangent')} from IDPP paths {cite('idpp')} were relaxed with {title} "
+        f"({engines}) through ASE {cite('ase')}, with the ends relaxed at fixed cell"
+        f"{_converged(docs)}."
     ]
     if labels := sorted({doc.label for doc in docs if doc.label}):
         sentences.append(

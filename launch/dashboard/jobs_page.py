@@ -30,7 +30,14 @@ def _jobs(store: ScreenStore) -> str:
         stage = max(stages, key=lambda name: stages[name])
     pages = max(1, -(-stages[stage] // PAGE))
     page = min(max(request.args.get("page", 1, int), 1), pages)
-    at = {"skip": (page - 1) * PAGE, "limit": PAGE}
+    skip = (page - 1) * PAGE
+    hosts: list[CandidateDoc] = []
+    failures: list[BarrierDoc] = []
+    if stage == "candidates":
+        hosts = list(store.find(CandidateDoc, _HOSTS, skip=skip, limit=PAGE))
+    else:
+        failed = {"level": stage, "status": "failed"}
+        failures = list(store.find(BarrierDoc, failed, skip=skip, limit=PAGE))
     runs = run_states(store)
     latest = next(all_runs(store.runs), None)
     return render_template(
@@ -41,12 +48,8 @@ def _jobs(store: ScreenStore) -> str:
         latest=latest,
         stages=stages,
         stage=stage,
-        hosts=list(store.find(CandidateDoc, _HOSTS, **at)) if stage == "candidates" else [],
-        failures=(
-            []
-            if stage == "candidates"
-            else list(store.find(BarrierDoc, {"level": stage, "status": "failed"}, **at))
-        ),
+        hosts=hosts,
+        failures=failures,
         page=page,
         pages=pages,
     )

@@ -52,8 +52,10 @@ def make_server(store: ScreenStore, host: str = "127.0.0.1", port: int = 0) -> I
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         bound = socket.create_server((host, port), family=family)
     except OSError as error:
+        # The socket module adds the address to the system's words.
+        reason = str(error.strerror or error).partition(" (while")[0]
         raise BadInput(
-            f"dashboard: {host}:{port}: {error.strerror or error}; choose another --port or --host"
+            f"dashboard: {host}:{port}: {reason}; choose another --port or --host"
         ) from None
     with bound:
         server = Server(

@@ -110,7 +110,7 @@ def run_command(arguments: Sequence[str]) -> int:
     if not debug:
         output.silence_libraries()
     try:
-        with output.private_streams():
+        with output.private_streams(), output.naming_broken_documents():
             return _answer_errors(words, debug)
     except BrokenPipeError:
         # The reader (head, less) has seen enough. Nothing may be written on the way out.

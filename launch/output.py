@@ -35,6 +35,7 @@ class RowFormat(StrEnum):
 
     TABLE = "table"
     JSON = "json"
+    JSONL = "jsonl"
     CSV = "csv"
 
 
@@ -78,6 +79,34 @@ def silence_libraries() -> None:
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
     # Without any handler Python prints warnings of loggers on stderr by itself.
     logging.getLogger().addHandler(logging.NullHandler())
+
+
+class _BrokenDocuments(logging.Handler):
+    """Names each document that a store leaves out, once; of very many only the first."""
+
+    most = 20
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.named: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = record.getMessage()
+        if line in self.named or len(self.named) > self.most:
+            return
+        self.named.add(line)
+        say(line if len(self.named) <= self.most else "… and more documents left out")
+
+
+@contextlib.contextmanager
+def naming_broken_documents() -> Iterator[None]:
+    """Say on stderr which documents of a store were broken and left out."""
+    handler, logger = _BrokenDocuments(), logging.getLogger("stores")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 @contextlib.contextmanager

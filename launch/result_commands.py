@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +24,34 @@ def rank(
     where: Annotated[
         str | None, typer.Option(help="Mongo filter on the fields of the ranking, as JSON.")
     ] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(help="Fields to sort by, with commas; -FIELD falls. By rising barrier."),
+    ] = None,
+    pareto: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIELDS",
+            help="Only materials that no other beats in all of: barrier_ev, "
+            "energy_above_hull_ev, band_gap_ev, cost_usd_per_kg, hazard; with commas, or 'all'.",
+        ),
+    ] = None,
+    build: Annotated[
+        bool, typer.Option("--build", help="First bring the ranking up to date with the barriers.")
+    ] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="As --build, looking at every material again.")
+    ] = False,
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="With --build: kelvin, for the diffusivity; as last time if left out."),
+    ] = None,
+    dimension: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=3, help="With --build: how far the ion must get; as last time if left out."
+        ),
+    ] = None,
     format_: Annotated[RowFormat, typer.Option("--format")] = RowFormat.TABLE,
 ) -> None:
     """Rank the materials of a store by the barrier that limits them.
@@ -30,25 +59,100 @@ def rank(
     ```
     hopscreen rank --store screen_li.store --top 10
     hopscreen rank --store screen_li.store --where '{"barrier_ev": {"$lt": 0.35}}'
-    hopscreen rank --store mongodb://host/li_screen --format csv > ranking.csv
+    hopscreen rank --store screen_li.store --pareto barrier_ev,band_gap_ev,cost_usd_per_kg
+    hopscreen rank --store screen_li.store --sort -band_gap_ev --format jsonl
+    hopscreen rank --store mongodb://host/li_screen --build --format csv > ranking.csv
     ```
     """
+    _check_rank_options(pareto, sort, build or rebuild, temperature, dimension)
+    if build or rebuild:
+        _build(store, temperature, dimension, rebuild=rebuild)
     with quiet():
         from stores import export, queries
+        from stores.pareto import OBJECTIVES
+        from stores.pareto import pareto as pareto_front
         from stores.screen_store import open_store
 
+        front = None
         with open_store(store, create=False) as opened:
-            docs = queries.ranked(opened, top, where)
+            if pareto is None:
+                docs = queries.ranked(opened, top, where, sort=_order(sort))
+            else:
+                fields = list(OBJECTIVES) if pareto == "all" else _names(pareto)
+                front = pareto_front(opened, fields, where)
+                docs = front.materials[:top]
+    if front is not None:
+        left_out = f"; {front.incomplete} left out, not all is known of them"
+        say(
+            f"{len(front.materials)} of {front.compared} materials are beaten by no other"
+            + (left_out if front.incomplete else "")
+        )
     if format_ is RowFormat.JSON:
         print_text(export.to_json(docs))
+    elif format_ is RowFormat.JSONL:
+        print_text(export.to_json_lines(docs))
     elif format_ is RowFormat.CSV:
         print_text(export.to_csv(docs))
     elif docs:
         from launch.views import rank_table
 
-        print_rich(rank_table(docs))
+        print_rich(rank_table(docs, front.objectives if front else _names(sort or "")))
     else:
         say("no ranked material" + (" passes --where" if where else " yet"))
+
+
+def _check_rank_options(
+    pareto: str | None,
+    sort: str | None,
+    building: bool,
+    temperature: float | None,
+    dimension: int | None,
+) -> None:
+    from stores.errors import BadInput
+
+    if pareto is not None and sort is not None:
+        raise BadInput("--pareto: comes by rising barrier; leave --sort out")
+    for name, value in (("--temperature", temperature), ("--dimension", dimension)):
+        if value is not None and not building:
+            raise BadInput(f"{name}: belongs to a build; add --build")
+    if temperature is not None and not 0 < temperature < math.inf:
+        raise BadInput(f"--temperature: {temperature:g} is not allowed; give more than 0 K")
+
+
+def _build(store: str, temperature: float | None, dimension: int | None, *, rebuild: bool) -> None:
+    from workflows.progress import Progress
+
+    with quiet():
+        from stores.builder import RankBuilder
+        from stores.screen_store import open_store
+
+        open_store(store, create=False).close()  # a store that is not there is not made
+        builder = RankBuilder(store, temperature, dimension, rebuild)
+        builder.connect()
+        ids = builder.stale()
+        done = 0
+        with Progress("rank").track(len(ids), "materials") as step:
+            for looked_at in builder.build(ids):
+                step(looked_at - done)
+                done = looked_at
+    say(f"{len(ids)} materials looked at, {builder.changed} rankings changed")
+    for row in builder.calibrations.as_rows():
+        low, high = row["shift_ev"]
+        say(
+            f"{row['level']} {row['model'].rstrip(':')}: moved by {low:+.2f} to {high:+.2f} eV, "
+            f"intervals × {row['stretch']:g}, from {row['pairs']} hops with a dearer estimate"
+        )
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip().removeprefix("-") for name in text.split(",") if name.strip()]
+
+
+def _order(text: str | None) -> dict[str, int] | None:
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    return {name.removeprefix("-"): -1 if name.startswith("-") else 1 for name in names}
 
 
 def show(

@@ -11,7 +11,7 @@ from workflows.progress import duration
 
 if TYPE_CHECKING:
     from launch.pace import Pace
-    from stores.documents import BarrierDoc, RankedMaterial
+    from stores.documents import BarrierDoc, DimensionLimit, RankedMaterial
     from stores.queries import FailureGroup, HopView, MaterialView, Summary
 
 LEVEL_TITLES = {"band": "band model", "mlip": "MACE-NEB", "dft": "DFT-NEB"}
@@ -27,14 +27,24 @@ def interval(bounds: Sequence[float] | None) -> str:
     return f"{bounds[0]:.2f} … {bounds[1]:.2f}" if bounds else "–"
 
 
-def rank_table(docs: Sequence[RankedMaterial]) -> Any:
-    """Return the ranking as a table."""
+MORE_COLUMNS = {
+    "energy_above_hull_ev": "above hull / eV",
+    "band_gap_ev": "gap / eV",
+    "cost_usd_per_kg": "USD/kg",
+    "hazard": "hazard",
+}
+
+
+def rank_table(docs: Sequence[RankedMaterial], fields: Iterable[str] = ()) -> Any:
+    """Return the ranking as a table, with the columns of ``fields`` in the diffusivity's place."""
+    more = [name for name in MORE_COLUMNS if name in set(fields)]
     temperatures = {doc.temperature_k for doc in docs}
     at = f" {temperatures.pop():g} K" if len(temperatures) == 1 else ""
     disagree = any(doc.levels_disagree for doc in docs)
     made = table(
         "#", "material", "formula", "ion", "barrier / eV", "90 % interval", "rests on",
-        "dim.", f"D{at} / cm²/s", *(["note"] if disagree else []),
+        *([] if more else ["dim.", f"D{at} / cm²/s"]), *(MORE_COLUMNS[name] for name in more),
+        *(["note"] if disagree else []),
         left=("material", "formula", "ion", "rests on", "note"),
     )  # fmt: skip
     for doc in docs:
@@ -45,9 +55,9 @@ def rank_table(docs: Sequence[RankedMaterial]) -> Any:
             doc.working_ion,
             f"{doc.barrier_ev:.3f}",
             interval(doc.interval_90_ev),
-            level_title(doc.level, doc.label),
-            f"{doc.dimension}D",
-            f"{doc.diffusivity_cm2_s:.1e}",
+            level_title(doc.level, doc.label) + ("" if doc.uncalibrated_ev is None else " (cal.)"),
+            *([] if more else [f"{doc.dimension}D", f"{doc.diffusivity_cm2_s:.1e}"]),
+            *(_number(getattr(doc, name)) for name in more),
             *(["levels disagree" if doc.levels_disagree else ""] if disagree else []),
         )
     return made
@@ -138,14 +148,24 @@ def material_views(view: MaterialView) -> list[Any]:
         items.append(f"reference: {doc.reference}")
     if doc.error:
         items.append(f"{doc.status}: {doc.error.kind}: {doc.error.message}")
-    limiting = None
+    if doc.inserted:
+        items.append(f"sites of the ion: {_inserted(doc.inserted)}; its hops are dilute")
+    limiting: str | None = None
+    marks: dict[str, str] = {}
     if view.ranked:
         items.append(_limits(view.ranked))
         limiting = view.ranked.limiting_hop_id
+        if view.ranked.disagreeing_hop_ids:
+            items.append(
+                "levels disagree beyond their intervals, look at hop "
+                + ", ".join(view.ranked.disagreeing_hop_ids)
+            )
+        alternatives = view.ranked.limits[str(view.ranked.dimension)].alternatives
+        marks = {**dict.fromkeys(alternatives, "may limit"), limiting: "◄ limits"}
     elif not doc.error:
         items.append("not ranked")
     if view.hops:
-        items.append(_hops(view.hops, limiting))
+        items.append(_hops(view.hops, marks))
     for hop in view.hops:
         if hop.hop.hop_id == limiting and hop.best and hop.best.profile:
             items += ["limiting hop: " + _title(hop.best), draw_profile(hop.best.profile)]
@@ -205,7 +225,7 @@ def hop_table(hops: Sequence[dict[str, Any]]) -> Any:
 
 def _limits(ranked: RankedMaterial) -> Any:
     made = table(
-        "limit in", "barrier / eV", "90 % interval", "rests on", "hop",
+        "limit in", "barrier / eV", "90 % interval", "rests on", "hop", "may limit too",
         title=f"rank {ranked.rank}", left=("limit in", "rests on", "hop"),
     )  # fmt: skip
     for limit in ranked.limits.values():
@@ -213,13 +233,26 @@ def _limits(ranked: RankedMaterial) -> Any:
             f"{limit.dimension}D",
             f"{limit.barrier_ev:.3f}",
             interval(limit.interval_90_ev),
-            level_title(limit.level, limit.label),
+            level_title(limit.level, limit.label) + _calibrated(limit),
             limit.limiting_hop_id,
+            str(len(limit.alternatives)),
         )
     return made
 
 
-def _hops(hops: Sequence[HopView], limiting: str | None) -> Any:
+def _calibrated(limit: DimensionLimit) -> str:
+    """Say what the level itself gave, where dearer ones moved it."""
+    raw = limit.uncalibrated_ev
+    return "" if raw is None else f", calibrated from {raw:.3f}"
+
+
+def _inserted(origin: Mapping[str, Any]) -> str:
+    if origin["method"] == "twin":
+        return f"of {origin['twin']}, whose framework is {origin['rms_ang']:.2f} Å away"
+    return {"given": "as given", "bond_valence": "by bond valence"}[origin["method"]]
+
+
+def _hops(hops: Sequence[HopView], marks: Mapping[str, str]) -> Any:
     levels = [
         level for level in LEVEL_TITLES if any(e.level == level for h in hops for e in h.estimates)
     ]
@@ -238,7 +271,7 @@ def _hops(hops: Sequence[HopView], limiting: str | None) -> Any:
             str(view.hop.multiplicity),
             f"{view.hop.dimension}D",
             *cells,
-            "◄ limits" if view.hop.hop_id == limiting else "",
+            marks.get(view.hop.hop_id, ""),
         )
     return made
 
@@ -260,6 +293,10 @@ def _title(doc: BarrierDoc) -> str:
     model = doc.provenance.model
     name = f" with {model.name}" if model else ""
     return f"{level_title(doc.level, doc.label)}{name}, hop {doc.hop_id}"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
 
 
 def _ev(value: float | None) -> str:

@@ -40,16 +40,10 @@ _PATIENCE: dict[str, Any] = {"serverSelectionTimeoutMS": 5000}
 Indexes = dict[str, tuple[tuple[str, ...], ...]]
 
 
-class Documents(MongoStore):
-    """A maggma store on a collection whose connection belongs to a backend."""
+class _Shared:
+    """A maggma store whose connection belongs to a backend."""
 
-    @classmethod
-    def on(cls, collection: Any, key: str) -> Documents:
-        """Make a connected store of a pymongo collection or an embedded one."""
-        store = cls("", collection.name)
-        store._coll = collection
-        store.key = key
-        return store
+    collection_name: str
 
     @property
     def name(self) -> str:
@@ -63,8 +57,20 @@ class Documents(MongoStore):
         """The connection is shared: :meth:`Backend.close` closes it."""
 
 
-class Files(GridFSStore):
-    """A maggma GridFS store on a database whose connection belongs to a backend."""
+class Documents(_Shared, MongoStore):
+    """A maggma store on a collection of a backend."""
+
+    @classmethod
+    def on(cls, collection: Any, key: str) -> Documents:
+        """Make a connected store of a pymongo collection or an embedded one."""
+        store = cls("", collection.name)
+        store._coll = collection
+        store.key = key
+        return store
+
+
+class Files(_Shared, GridFSStore):
+    """A maggma GridFS store on a database of a backend."""
 
     @classmethod
     def on(cls, database: Any, name: str, key: str) -> Files:
@@ -75,17 +81,6 @@ class Files(GridFSStore):
         store._chunks_collection = database[f"{name}.chunks"]
         store._fs = Documents.on(store._files_collection, key)  # type: ignore[assignment]
         return store
-
-    @property
-    def name(self) -> str:
-        """The collection; the server's address may hold what nobody should read."""
-        return f"hopscreen://{self.collection_name}"
-
-    def connect(self, force_reset: bool = False) -> None:
-        """Connected from the start."""
-
-    def close(self) -> None:
-        """The connection is shared: :meth:`Backend.close` closes it."""
 
 
 class Backend(Protocol):

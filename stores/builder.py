@@ -14,7 +14,7 @@ from typing import Any
 from maggma.core import Builder
 from maggma.utils import grouper
 
-from stores.calibration import calibrate
+from stores.calibration import Calibrations, calibrate
 from stores.documents import CandidateDoc, RankedDoc
 from stores.pages import set_rungs
 from stores.rank_note import RankNote, RankSettings
@@ -83,7 +83,9 @@ class RankBuilder(Builder):
 
     def get_items(self) -> Iterator[MaterialData]:
         """Yield the materials whose ranking may be out of date."""
-        ids = self.stale()
+        yield from self._load(self.stale())
+
+    def _load(self, ids: list[str]) -> Iterator[MaterialData]:
         self.total = len(ids)
         self.logger.info("%d materials to look at", self.total)
         note = self._note
@@ -138,11 +140,22 @@ class RankBuilder(Builder):
         self.store.close()
         self._store = None
 
-    def build(self) -> Iterator[int]:
-        """Run here; yield how many materials have been looked at, after each chunk."""
-        self.connect()
+    @property
+    def calibrations(self) -> Calibrations:
+        """What this build ranks with; known after :meth:`stale`."""
+        return self._note.calibrations
+
+    def build(self, ids: list[str] | None = None) -> Iterator[int]:
+        """Run here; yield how many materials have been looked at, after each chunk.
+
+        Parameters
+        ----------
+        ids
+            What :meth:`stale` returned, for who wanted to know their number before.
+        """
         done = 0
-        for chunk in grouper(self.get_items(), self.chunk_size):
+        items = self._load(self.stale() if ids is None else ids)
+        for chunk in grouper(items, self.chunk_size):
             self.update_targets([self.process_item(item) for item in chunk])
             done += len(chunk)
             yield done

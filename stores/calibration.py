@@ -198,9 +198,9 @@ def _pairable(store: ScreenStore) -> dict[str, list[BarrierDoc]]:
     """Return the finished estimates of hops that have a dear one, by hop id in order."""
     ids: set[str] = set()
     for level in LEVELS[1:]:
-        done = {"level": level, "status": "done"}
-        order = [("hop_id", 1)]
-        rows = store.barriers._collection.find(done, {"hop_id": 1}, sort=order, limit=MOST_HOPS)
+        rows = store.barriers._collection.find(
+            {"level": level, "status": "done"}, {"hop_id": 1}, sort=[("hop_id", 1)], limit=MOST_HOPS
+        )
         ids |= {row["hop_id"] for row in rows}
     found: dict[str, list[BarrierDoc]] = defaultdict(list)
     done = {"hop_id": {"$in": sorted(ids)}, "status": "done"}

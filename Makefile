@@ -13,7 +13,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt packaging/gpaw_siteconfig.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -c constraints.txt setuptools wheel
 	$(BIN)/pip install -q -c constraints.txt torch
-	$(BIN)/pip install -q -c constraints.txt -e '.[test,chgnet,classical,optimade]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[test,chgnet,classical,dashboard,optimade]'
 	GPAW_CONFIG=$(CURDIR)/packaging/gpaw_siteconfig.py \
 		$(BIN)/pip install -q --no-cache-dir -c constraints.txt gpaw gpaw-data
 	touch $@

@@ -99,7 +99,7 @@ def render(report: Report) -> tuple[str, dict[str, bytes]]:
         for kind in ("svg", "png")
     }
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=FileSystemLoader(Path(__file__).parent / "dashboard" / "templates"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from string import Template
@@ -29,40 +28,28 @@ class Cluster(StrEnum):
     NONE = "shell"
 
 
-@dataclass(frozen=True)
-class _Resources:
-    """How a batch system is asked for cores, a GPU, and many nodes."""
-
-    cpu: dict[str, Any]
-    gpu: dict[str, Any]
-    dft: dict[str, Any]
-
-
-def _resources(cluster: Cluster, cores: int) -> _Resources:
+def _resources(cluster: Cluster, cores: int, gpus: int) -> dict[str, dict[str, Any]]:
+    """Return how a batch system is asked for the jobs of each kind, in its own words."""
+    time_key = "time" if cluster is Cluster.SLURM else "walltime"
+    node: dict[str, Any] = {}
+    gpu: dict[str, Any] = {}
     match cluster:
         case Cluster.SLURM:
             node = {"nodes": 1, "ntasks": 1, "cpus_per_task": cores}
-            return _Resources(
-                {**node, "time": "02:00:00"},
-                {**node, "time": "04:00:00"},
-                {**node, "time": "24:00:00"},
-            )
+            gpu = {"gres": f"gpu:{gpus}"}
         case Cluster.PBS:
             node = {"select": f"select=1:ncpus={cores}"}
-            return _Resources(
-                {**node, "walltime": "02:00:00"},
-                {**node, "walltime": "04:00:00"},
-                {**node, "walltime": "24:00:00"},
-            )
+            gpu = {"select": f"select=1:ncpus={cores}:ngpus={gpus}"}
         case Cluster.SGE:
             node = {"model": f"smp {cores}"}
-            return _Resources(
-                {**node, "walltime": "02:00:00"},
-                {**node, "walltime": "04:00:00"},
-                {**node, "walltime": "24:00:00"},
-            )
-        case _:
-            return _Resources({}, {}, {})
+            gpu = {"select": f"gpu={gpus}"}
+        case Cluster.NONE:
+            return {"cpu": {}, "mace": {}, "dft": {}}
+    return {
+        "cpu": {**node, time_key: "02:00:00"},
+        "mace": {**node, **(gpu if gpus else {}), time_key: "04:00:00"},
+        "dft": {**node, time_key: "24:00:00"},
+    }
 
 
 def add_to(app: typer.Typer) -> None:
@@ -77,6 +64,7 @@ def init(
         str, typer.Option("--mongodb", help="Server and database of the queue; no password.")
     ] = "mongodb://localhost:27017/screens",
     cores: Annotated[int, typer.Option("--cores", min=1, help="Cores of a CPU job.")] = 8,
+    gpus: Annotated[int, typer.Option("--gpus", min=0, help="GPUs of a MACE-NEB job.")] = 0,
     work_dir: Annotated[
         Path | None,
         typer.Option("--work-dir", help="Folder of the jobs, seen by all nodes."),
@@ -104,12 +92,12 @@ def init(
             raise BadInput(f"{file}: is there already; give another --name or --profile")
     work_dir = (work_dir or _scratch() / "hopscreen_jobs").absolute()
     host, port, database, user = _server(mongodb)
-    resources = _resources(cluster, cores)
+    asked = _resources(cluster, cores, gpus)
     values = {
         "name": name,
         "scheduler": cluster.value,
         "work_dir": work_dir,
-        "pre_run": f"export PATH={sys.prefix}/bin:$PATH OMP_NUM_THREADS=1".replace("$", "$"),
+        "pre_run": f"export PATH={sys.prefix}/bin:$PATH OMP_NUM_THREADS=1",
         "host": host,
         "port": port,
         "database": database,
@@ -118,17 +106,15 @@ def init(
         "delay": delay,
         "profile": profile.name,
         "cores": cores,
-        "cpu": _flow(resources.cpu),
-        "gpu": _flow(resources.gpu),
-        "dft": _flow(resources.dft),
+        **{kind: _on_one_line(resources) for kind, resources in asked.items()},
     }
     project = Template((TEMPLATES / "project.yaml").read_text()).substitute(values)
     places = Template((TEMPLATES / "profile.yaml").read_text()).substitute(values)
     folder.mkdir(parents=True, exist_ok=True)
     work_dir.mkdir(parents=True, exist_ok=True)
     # A password may come into it: nobody else may ever have read it.
-    with os.fdopen(os.open(project_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(project)
+    with os.fdopen(os.open(project_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+        out.write(project)
     profile.write_text(places)
     say(f"project: {project_file}; edit what is marked with <<<")
     say(f"profile: {short(profile.absolute())}; edit it too, and name it in the screening file:")
@@ -170,6 +156,6 @@ def _login(user: str | None, indent: int) -> str:
     return "".join(f"{' ' * indent}{line}\n" for line in lines)
 
 
-def _flow(resources: dict[str, Any]) -> str:
+def _on_one_line(resources: dict[str, Any]) -> str:
     """Write a mapping on one line."""
     return yaml.safe_dump(resources, default_flow_style=True, sort_keys=False, width=1000).strip()

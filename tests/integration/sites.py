@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -17,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
+from pymongo import MongoClient
 
 from stores.documents import BarrierDoc, CandidateDoc, HopDoc, RankedDoc
 from stores.export import rank_row
@@ -24,7 +27,7 @@ from stores.queries import ranked
 from stores.screen_store import ScreenStore, open_store
 
 BIN = Path(sys.executable).parent
-PATIENCE_S = 600.0
+PATIENCE_S = 2400.0
 """How long to wait for anything; a busy machine is many times slower than an idle one."""
 
 SLURM_PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel")
@@ -195,7 +198,7 @@ class JobflowRemote:
     folder: Path
     server: str
     slurm: Slurm | None = None
-    login: dict[str, str] = field(default_factory=dict)
+    login: dict[str, Any] = field(default_factory=dict)
     name: str = "test"
 
     def __post_init__(self) -> None:
@@ -267,17 +270,46 @@ class JobflowRemote:
         runner = self.start_runner()
         assert runner.wait() == 0, (self.folder / "runner.log").read_text()
 
-    def jobs(self) -> list[Any]:
+    @property
+    def login_only(self) -> dict[str, str]:
+        """User and password, if the server wants them."""
+        return {key: self.login[key] for key in ("username", "password") if key in self.login}
+
+    def jobs(self) -> list[dict[str, Any]]:
         """Return the jobs of all flows, as the project's queue has them."""
-        code = (
-            "import json;from jobflow_remote.jobs.jobcontroller import JobController;"
-            "jobs = JobController.from_project_name().get_jobs_info(sort=[('db_id', 1)]);"
-            "print(json.dumps([{k: j.model_dump(mode='json')[k] for k in ('db_id', 'uuid', 'index',"
-            "'name', 'state', 'worker', 'run_dir', 'error', 'remote')} for j in jobs]))"
-        )
-        done = self("python", "-c", code)
-        assert done.returncode == 0, done.stderr
-        return list(json.loads(done.stdout.splitlines()[-1]))
+        at = self.project["queue"]["store"]
+        options = {**self.login_only, **at.get("mongoclient_kwargs", {})}
+        fields = ["db_id", "uuid", "index", "state", "worker", "run_dir", "remote", "job.name"]
+        with MongoClient(at["host"], at["port"], **options) as client:
+            rows = list(client[at["database"]]["jobs"].find({}, fields))
+        rows.sort(key=lambda row: int(row["db_id"]))
+        return [{**row, "name": row["job"]["name"]} for row in rows]
+
+    def recover(self, uri: str) -> list[str]:
+        """Type what ``hopscreen status`` says will run failed jobs again; return it."""
+        told = self("hopscreen", "status", "--store", uri, "--format", "json")
+        assert told.returncode == 0, told.stderr
+        [one] = json.loads(told.stdout)["submissions"]
+        for command in one["retry"]:
+            done = self(*shlex.split(command))
+            assert done.returncode == 0, done.stdout + done.stderr
+        return list(one["retry"])
+
+
+def kill_tree(pid: int) -> int:
+    """Kill a process and all that it started, as a node that goes down does; count them."""
+    parents: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            parents.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    doomed = [pid]
+    for parent in doomed:
+        doomed += parents.get(parent, [])
+    for one in doomed:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(one, signal.SIGKILL)
+    return len(doomed)
 
 
 def ranking(uri: str | Path) -> list[dict[str, Any]]:

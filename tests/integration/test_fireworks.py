@@ -1,10 +1,9 @@
-"""``hopscreen fireworks`` and FireWorks' own rapidfire on a MongoDB-wire server."""
+"""``hopscreen fireworks`` and FireWorks' own programs on a server over TCP."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,58 +11,80 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 from fireworks import LaunchPad
+from sites import BIN, documents, kill_tree, ranking, run, wait_until
 
-from stores.export import rank_row
-from stores.queries import ranked
+from stores.documents import BarrierDoc
 from stores.screen_store import open_store
 
-BIN = Path(sys.executable).parent
-
-SPEC: dict[str, Any] = {
-    "name": "fw_test",
-    "working_ion": "Li",
-    "candidates": {"source": "catalogue", "ids": ["LiCoO2", "LiTiS2"]},
+LAUNCH = {
+    "stages": {
+        "mace_neb": {
+            "worker": "gpu",
+            "category": "dear",
+            "resources": {"walltime": "00:20:00", "job_name": "mace"},
+            "environment": ["export HOPSCREEN_PROCESSES=1"],
+        }
+    }
 }
 
 
-@pytest.fixture
-def place(tmp_path, mongo_server):
-    """A LaunchPad file, a jobflow configuration, and the screening file; return a runner."""
-    server = urlsplit(mongo_server)
-    mongo = {"host": server.hostname, "port": server.port}
-    pad = {**mongo, "name": f"fw_{os.getpid()}", "logdir": None, "strm_lvl": "ERROR"}
-    (tmp_path / "pad.yaml").write_text(yaml.safe_dump(pad))
-    docs = {"type": "MongoStore", "collection_name": "outputs", "database": pad["name"], **mongo}
-    config = {"JOB_STORE": {"docs_store": docs}}
-    (tmp_path / "jobflow.yaml").write_text(yaml.safe_dump(config))
-    (tmp_path / "screen.yaml").write_text(yaml.safe_dump(SPEC))
+class Pads:
+    """LaunchPad files and a jobflow configuration, and FireWorks' programs among them."""
 
-    def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        known = {"JOBFLOW_CONFIG_FILE": str(tmp_path / "jobflow.yaml"), "OMP_NUM_THREADS": "1"}
-        return subprocess.run(
+    def __init__(self, folder: Path, server: str) -> None:
+        at = urlsplit(server)
+        self.folder = folder
+        self.mongo = {"host": at.hostname, "port": at.port}
+        docs = {"type": "MongoStore", "collection_name": "outputs", "database": "fw", **self.mongo}
+        self.write("jobflow.yaml", {"JOB_STORE": {"docs_store": docs}})
+        self.environment = {
+            "JOBFLOW_CONFIG_FILE": str(folder / "jobflow.yaml"),
+            "OMP_NUM_THREADS": "1",
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+        }
+
+    def write(self, name: str, content: dict[str, Any]) -> str:
+        (self.folder / name).write_text(yaml.safe_dump(content))
+        return str(self.folder / name)
+
+    def pad(self, name: str) -> LaunchPad:
+        """Set a LaunchPad up, and write its file."""
+        unique = {"name": f"{name}_{os.getpid()}", "logdir": None, "strm_lvl": "ERROR"}
+        pad = LaunchPad.from_file(self.write(f"{name}.yaml", {**self.mongo, **unique}))
+        pad.reset("", require_password=False)
+        return pad
+
+    def __call__(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return run(words, self.folder, self.environment | environment)
+
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             [str(BIN / words[0]), *words[1:]],
-            env=os.environ | known | environment,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
+            cwd=self.folder,
+            env=os.environ | self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
 
-    return run
+
+@pytest.fixture
+def pads(tmp_path, wire_server):
+    return Pads(tmp_path, wire_server.uri)
 
 
 @pytest.mark.slow
-def test_bad_input(place, tmp_path):
+def test_bad_input(pads, tmp_path, write_spec):
+    write_spec()
     add = ("hopscreen", "fireworks", "screen.yaml", "--launchpad")
     dead = {"host": "127.0.0.1", "port": 1, "name": "none"}
-    dead |= {"mongoclient_kwargs": {"serverSelectionTimeoutMS": 300}}
-    (tmp_path / "dead.yaml").write_text(yaml.safe_dump(dead))
-    _set_up(tmp_path, "ready")
+    pads.write("dead.yaml", dead | {"mongoclient_kwargs": {"serverSelectionTimeoutMS": 300}})
+    pads.write("new.yaml", {**pads.mongo, "name": "never_reset", "logdir": None})
+    pads.pad("ready")
     for done, said in [
-        (place(*add, "none.yaml"), "none.yaml"),
-        (place(*add, "dead.yaml"), "no answer"),
-        (place(*add, "pad.yaml"), "lpad reset"),
-        (place(*add, "ready.yaml", JOBFLOW_CONFIG_FILE=str(tmp_path / "none")), "JOB_STORE"),
+        (pads(*add, "none.yaml"), "none.yaml"),
+        (pads(*add, "dead.yaml"), "no answer"),
+        (pads(*add, "new.yaml"), "lpad reset"),
+        (pads(*add, "ready.yaml", JOBFLOW_CONFIG_FILE=str(tmp_path / "none")), "JOB_STORE"),
     ]:
         assert done.returncode == 2, done.stderr
         [line] = done.stderr.splitlines()
@@ -72,31 +93,65 @@ def test_bad_input(place, tmp_path):
 
 
 @pytest.mark.slow
-def test_same_ranking_as_a_local_run(place, tmp_path):
-    _set_up(tmp_path, "pad")
-    done = place("hopscreen", "fireworks", "screen.yaml", "--launchpad", "pad.yaml")
+def test_workers_a_lost_run_and_the_ranking_of_a_local_run(pads, tmp_path, write_spec):
+    pad = pads.pad("pad")
+    pads.write("plain_worker.yaml", {"name": "plain", "category": "", "query": "{}"})
+    pads.write("gpu_worker.yaml", {"name": "gpu", "category": "dear", "query": "{}"})
+    neb = {"model": "mini", "top": 2, "images": 3, "fmax": 0.1, "batch": 1}
+    write_spec(launch=LAUNCH, mace_neb=neb)
+    add = ("hopscreen", "fireworks", "screen.yaml", "--launchpad", "pad.yaml")
+    done = pads(*add)
     assert done.returncode == 0, done.stderr
-    assert "3 Fireworks" in done.stderr
-    fired = place("rlaunch", "-l", "pad.yaml", "rapidfire", "--nlaunches", "0")
-    assert fired.returncode == 0, fired.stderr
-    states = place("lpad", "-l", "pad.yaml", "get_wflows", "-d", "count", "-s", "COMPLETED")
-    assert states.stdout.strip().endswith("1"), states.stdout
+    assert "4 Fireworks" in done.stderr
+    twice = pads(*add)
+    assert twice.returncode == 2
+    assert "was submitted already" in twice.stderr
 
-    local = place("hopscreen", "run", "screen.yaml", "--store", "local.store")
+    def fire(worker: str) -> tuple[str, ...]:
+        rapid = ("rapidfire", "--nlaunches", "0")
+        return ("rlaunch", "-l", "pad.yaml", "-w", f"{worker}_worker.yaml", *rapid)
+
+    # The dear stage waits for a worker of its kind, whatever else is free.
+    assert pads(*fire("plain")).returncode == 0
+    waiting = pad.get_fw_ids({"state": "READY"})
+    assert len(waiting) == 2
+    for fw_id in waiting:
+        spec = pad.get_fw_by_id(fw_id).spec
+        assert (spec["_fworker"], spec["_category"]) == ("gpu", "dear")
+        assert spec["_queueadapter"] == {
+            "walltime": "00:20:00",
+            "job_name": "mace",
+            "pre_rocket": "export HOPSCREEN_PROCESSES=1",
+        }
+
+    # Killed in the middle of a NEB: lost, detected, run again.
+    launched = pads.start(*fire("gpu"))
+    store = str(tmp_path / "screen.store")
+    wait_until(lambda: _claims(store), "a NEB")
+    kill_tree(launched.pid)
+    launched.wait()
+    before = _made(store)
+    lost = pads("lpad", "-l", "pad.yaml", "detect_lostruns", "--time", "1", "--rerun")
+    assert lost.returncode == 0, lost.stderr
+    told = pads("hopscreen", "status", "--store", store)
+    assert "fireworks" in told.stdout
+    assert "2 queued" in told.stdout
+    assert pads(*fire("gpu")).returncode == 0
+    assert pads(*fire("plain")).returncode == 0
+    assert not pad.get_fw_ids({"state": {"$ne": "COMPLETED"}})
+    assert before.items() <= _made(store).items()
+
+    local = pads("hopscreen", "run", "screen.yaml", "--store", "local.store")
     assert local.returncode == 0, local.stderr
-    assert _ranking(tmp_path / "screen.store") == _ranking(tmp_path / "local.store")
+    assert ranking(store) == ranking(tmp_path / "local.store")
+    assert documents(store) == documents(tmp_path / "local.store")
 
 
-def _set_up(folder: Path, name: str) -> None:
-    file = folder / f"{name}.yaml"
-    if not file.exists():
-        content = yaml.safe_load((folder / "pad.yaml").read_text())
-        file.write_text(yaml.safe_dump(content | {"name": f"{name}_{os.getpid()}"}))
-    LaunchPad.from_file(str(file)).reset("", require_password=False)
+def _claims(store: str) -> list[dict[str, Any]]:
+    with open_store(store, create=False) as opened:
+        return list(opened.runs.query({"kind": "claim", "level": "mlip"}))
 
 
-def _ranking(store: Path) -> list[dict[str, Any]]:
-    with open_store(str(store), create=False) as opened:
-        rows = [rank_row(doc) for doc in ranked(opened)]
-    assert rows
-    return rows
+def _made(store: str) -> dict[str, Any]:
+    with open_store(store, create=False) as opened:
+        return {doc.barrier_id: doc.provenance.created_at for doc in opened.find(BarrierDoc)}

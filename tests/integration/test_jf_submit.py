@@ -97,7 +97,6 @@ def test_shell_worker_ends_as_a_local_run_does(jf, tmp_path, write_spec):
     assert "was submitted already as flow" in twice.stderr
     jf.run_jobs()
     assert {job["state"] for job in jf.jobs()} == {"COMPLETED"}
-    assert all(len(str(job)) < 10_000 for job in jf.jobs())
 
     local = jf("hopscreen", "run", str(spec), "--store", "local.store")
     assert local.returncode == 0, local.stderr

@@ -7,22 +7,20 @@ Butler and Sai Gautam (arXiv 2508.06459).
 
 from __future__ import annotations
 
-import gzip
-import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from math import gcd, isfinite
+from math import gcd
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase.data import atomic_numbers
 
 from em_model.errors import BadInput
 from em_model.published_json import published_records
+from em_model.records import json_lines, maybe_json, number, structure
 
 PROPERTIES: tuple[str, ...] = (
     "formation_energy",
@@ -141,7 +139,7 @@ def read_bands(path: str | Path, *, need_barrier: bool = False) -> list[Band]:
         When the file cannot be read or a record is not a band.
     """
     export = Path(path).name.removesuffix(".gz").endswith(".json")
-    records = published_records(path) if export else _json_lines(path)
+    records = published_records(path) if export else json_lines(path)
     bands = [_band(record, where, need_barrier) for where, record in records]
     twice = [band_id for band_id, n in Counter(b.id for b in bands).items() if n > 1]
     if twice:
@@ -158,17 +156,17 @@ def read_crystals(path: str | Path, *, max_atoms: int | None = None) -> list[Cry
         When the file cannot be read or a record is not a crystal with a known property.
     """
     crystals: list[Crystal] = []
-    for where, record in _json_lines(path):
+    for where, record in json_lines(path):
         name = record.get("property")
         if name not in PROPERTIES:
             raise BadInput(f"{where}: property: {name!r} is not one of {', '.join(PROPERTIES)}")
-        lattice, species, frac_coords = _structure(record, where)
+        lattice, species, frac_coords = structure(record, where)
         if max_atoms is None or len(species) <= max_atoms:
             crystals.append(
                 Crystal(
                     id=str(record.get("id", len(crystals))),
                     property=name,
-                    value=_number(record, "value", where),
+                    value=number(record, "value", where),
                     split=str(record.get("split", "train")),
                     lattice=lattice,
                     species=species,
@@ -280,37 +278,11 @@ def learning_subset(fold_of: np.ndarray, fold: int, records: int | None, seed: i
     return np.sort(np.random.default_rng([seed, fold]).permutation(inside)[:records])
 
 
-def _json_lines(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (place for messages, record) for every line that is not blank."""
-    path = Path(path)
-    opener = gzip.open if path.suffix == ".gz" else open
-    number = 0
-    try:
-        with opener(path, "rt", encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                if not line.strip():
-                    continue
-                try:
-                    record = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise BadInput(
-                        f"{path}:{number}: not JSON ({error.msg}); need one JSON object a line"
-                    ) from error
-                if not isinstance(record, dict):
-                    raise BadInput(f"{path}:{number}: need one JSON object a line")
-                yield f"{path}:{number}", record
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise BadInput(f"{path}: cannot be read ({reason}); need .jsonl or .jsonl.gz") from error
-    if number == 0:
-        raise BadInput(f"{path}: empty; need one JSON record a line")
-
-
 def _band(record: dict[str, Any], where: str, need_barrier: bool) -> Band:
     if not isinstance(record.get("working_ion"), str):
         raise BadInput(f"{where}: working_ion: missing; this record is not a band")
-    lattice, species, frac_coords = _structure(record, where)
-    sites = _maybe_json(record.get("band_sites", [0, 1, 2, 3, 4]))
+    lattice, species, frac_coords = structure(record, where)
+    sites = maybe_json(record.get("band_sites", [0, 1, 2, 3, 4]))
     if (
         not isinstance(sites, list)
         or len(sites) < 2
@@ -335,10 +307,10 @@ def _band(record: dict[str, Any], where: str, need_barrier: bool) -> Band:
         raise BadInput(f"{where}: frac_coords: two neighbouring sites of the band coincide")
     barrier: float | None = None
     if record.get("barrier_ev") is not None:
-        barrier = _number(record, "barrier_ev", where)
+        barrier = number(record, "barrier_ev", where)
     elif need_barrier:
         raise BadInput(f"{where}: barrier_ev: missing; training and evaluation need it, in eV")
-    weight = _number(record, "weight", where) if "weight" in record else 1.0
+    weight = number(record, "weight", where) if "weight" in record else 1.0
     if weight < 0:
         raise BadInput(f"{where}: weight: {weight} is negative")
     return Band(
@@ -354,51 +326,6 @@ def _band(record: dict[str, Any], where: str, need_barrier: bool) -> Band:
         structure_class=str(record.get("structure_class", "")),
         weight=weight,
     )
-
-
-def _structure(
-    record: dict[str, Any], where: str
-) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
-    lattice = _array(record, "lattice", (3, 3), where)
-    if abs(np.linalg.det(lattice)) < 1e-3:
-        raise BadInput(f"{where}: lattice: the three vectors span no volume")
-    species = _maybe_json(record.get("species"))
-    if not isinstance(species, list) or not species:
-        raise BadInput(f"{where}: species: need a list of element symbols, one for each site")
-    for symbol in species:
-        if not isinstance(symbol, str) or atomic_numbers.get(symbol, 0) < 1:
-            raise BadInput(f"{where}: species: {symbol!r} is no element symbol")
-    frac_coords = _array(record, "frac_coords", (len(species), 3), where)
-    return lattice, tuple(species), frac_coords
-
-
-def _maybe_json(value: Any) -> Any:
-    """Some exports hold lists as JSON text."""
-    if isinstance(value, str):
-        try:
-            return json.loads(value)
-        except json.JSONDecodeError:
-            return value
-    return value
-
-
-def _array(record: dict[str, Any], field: str, shape: tuple[int, ...], where: str) -> np.ndarray:
-    try:
-        array = np.asarray(_maybe_json(record[field]), dtype=float)
-    except KeyError:
-        raise BadInput(f"{where}: {field}: missing; this record is not a band") from None
-    except (TypeError, ValueError):
-        raise BadInput(f"{where}: {field}: need numbers of shape {shape}") from None
-    if array.shape != shape or not np.isfinite(array).all():
-        raise BadInput(f"{where}: {field}: need finite numbers of shape {shape}")
-    return array
-
-
-def _number(record: dict[str, Any], field: str, where: str) -> float:
-    value = record.get(field)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        raise BadInput(f"{where}: {field}: {value!r} is not a finite number")
-    return float(value)
 
 
 def require_barriers(bands: Iterable[Band]) -> np.ndarray:

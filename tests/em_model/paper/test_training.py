@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from em_model.data import Crystal, host_folds
+from em_model.data import Crystal, deal_folds, host_folds, learning_subset
+from em_model.ensemble import ModelRecipe, build_model
 from em_model.errors import BadInput
 from em_model.paper import training
 from em_model.paper.__main__ import main
@@ -15,6 +16,7 @@ from em_model.paper.family import SIZES
 from em_model.paper.published import AlignnConfig
 from em_model.paper.training import cross_validate, fine_tune, pretrain
 from em_model.training import Schedule
+from em_model.trees import TreeSettings
 
 from .conftest import host_bands, write_bands
 
@@ -143,3 +145,45 @@ def test_command(bands, tmp_path, capsys):
     data.write_text("{}")
     assert main(call) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith(f"{data}:1: ")
+
+
+def test_learning_subsets_lie_in_each_other_and_in_the_training_part(bands):
+    fold_of = host_folds(bands, 3, 0)
+    small, large = (set(learning_subset(fold_of, 1, n, 0).tolist()) for n in (3, 6))
+    assert len(small) == 3
+    assert small < large
+    assert all(fold_of[i] != 1 for i in large)
+    with pytest.raises(BadInput, match="records: 99"):
+        learning_subset(fold_of, 1, 99, 0)
+
+
+def test_folds_dealt_by_path_part_hosts(bands):
+    fold_of = deal_folds(bands, "paths", 3, 0)
+    assert np.bincount(fold_of).tolist() == [4, 4, 4]
+    hosts = np.array([band.host for band in bands])
+    assert any(set(hosts[fold_of == 0]) & set(hosts[fold_of != 0]))
+    with pytest.raises(BadInput, match="split"):
+        deal_folds(bands, "rows", 3, 0)
+
+
+def test_a_model_of_ours_is_made_again_without_each_fold(bands, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOPSCREEN_MODELS", str(tmp_path / "models"))
+    recipe = ModelRecipe(folds=2, networks=False, forest=TreeSettings(trees=5))
+    build_model(bands, recipe, tmp_path / "models" / "mine", name="mine")
+    data = write_bands(tmp_path / "bands.jsonl", bands)
+    call = ["train", str(data), "--model", "mine", "--folds", "3", "--out", str(tmp_path / "out")]
+    assert main([*call, "--records", "6", "--only", "2"]) == 0
+    found = json.loads((tmp_path / "out" / "crossval-mine-n6.json").read_text())
+    fold_of = host_folds(bands, 3, 0)
+    outside = [b.id for b, fold in zip(bands, fold_of, strict=True) if fold == 2]
+    assert sorted(found["predictions"]) == sorted(outside)
+    assert (found["split"], found["records"]) == ("hosts", 6)
+    for i, (low, high) in found["intervals_90"].items():
+        assert low <= found["predictions"][i] <= high
+    # By hand: the same bands, the same recipe.
+    inside = [bands[i] for i in learning_subset(fold_of, 2, 6, 0)]
+    again = build_model(inside, recipe, tmp_path / "again", name="again")
+    expected = again.predict([b for b in bands if b.id in outside])
+    assert found["predictions"] == {p.id: pytest.approx(p.barrier_ev, abs=1e-4) for p in expected}
+    assert main([*call, "--split", "paths", "--only", "0"]) == 0
+    assert (tmp_path / "out" / "crossval-mine-paths.json").exists()

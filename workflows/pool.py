@@ -66,6 +66,7 @@ def map_processes(
     on_report: Report,
     on_death: Callable[[Item, str], Result] | None = None,
     split: Callable[[Item], Sequence[Item]] | None = None,
+    preload: Sequence[str] = (),
 ) -> Iterator[tuple[Item, Result]]:
     """Apply ``work`` to each item; yield ``(item, result)`` as they come.
 
@@ -86,6 +87,8 @@ def map_processes(
         death ends the map, and a single process is not spawned but is this one.
     split
         Cuts an item into smaller ones; after a death each of them is tried by itself.
+    preload
+        Modules, beside that of ``work``, to load once for all workers.
 
     Raises
     ------
@@ -101,7 +104,7 @@ def map_processes(
     # Loading the libraries takes seconds, in which nothing else is heard.
     on_report(f"starting {size} process{'es' if size > 1 else ''}")
     todo, suspects = deque(items), deque[Item]()
-    crew: _Crew[Item] = _Crew(work, size, on_report)
+    crew: _Crew[Item] = _Crew(work, size, on_report, preload)
     try:
         while todo or suspects or crew.busy:
             for worker in crew.idle():
@@ -147,11 +150,13 @@ class _Worker(Generic[Item]):
 class _Crew(Generic[Item]):
     """The workers of one map."""
 
-    def __init__(self, work: Callable[..., Any], size: int, on_report: Report) -> None:
+    def __init__(
+        self, work: Callable[..., Any], size: int, on_report: Report, preload: Sequence[str]
+    ) -> None:
         # Forked from a server that loads the libraries once for all, and has no threads: torch
         # and BLAS threads do not survive a fork.
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([work.__module__])
+        self._context.set_forkserver_preload([work.__module__, *preload])
         self._work, self._size, self._on_report = work, size, on_report
         self._workers: list[_Worker[Item]] = []
 

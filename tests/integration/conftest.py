@@ -15,7 +15,7 @@ HERE = str(Path(__file__).parent)
 sys.path.insert(0, HERE)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [HERE, os.environ.get("PYTHONPATH")]))
 
-from sites import JobflowRemote, MongoServer, Slurm  # noqa: E402
+from sites import JobflowRemote, MongoServer, Slurm, run  # noqa: E402
 
 SPEC: dict[str, Any] = {
     "name": "cluster_test",
@@ -23,7 +23,7 @@ SPEC: dict[str, Any] = {
     # Every stage but DFT, and over in seconds: small cells, forces that hardly need relaxing.
     "candidates": {"source": "catalogue", "ids": ["LiCoO2", "LiTiS2"]},
     "hops": {"min_supercell": 5.0, "max_atoms": 120},
-    "mace_neb": {"model": "mini", "top": 2, "images": 1, "fmax": 1.0, "batch": 1},
+    "mace_neb": {"model": "mini", "top": 2, "images": 1, "fmax": 1.0},
 }
 
 
@@ -50,6 +50,16 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
         yield site
     finally:
         site.stop()
+
+
+@pytest.fixture(scope="session")
+def local_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ``hopscreen run`` makes of the same screen."""
+    folder = tmp_path_factory.mktemp("local")
+    (folder / "screen.yaml").write_text(yaml.safe_dump(SPEC))
+    done = run(("hopscreen", "run", "screen.yaml"), folder, {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    return folder / "screen.store"
 
 
 @pytest.fixture

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobflow import job
 
 from em_model.data import Band
-from em_model.predictor import BandModel, Prediction
 from stores.documents import (
     BarrierDoc,
     CandidateDoc,
@@ -29,6 +28,9 @@ from workflows.pool import Report, available_processes, map_processes
 from workflows.progress import Progress
 from workflows.provenance import current_job_uuid, provenance
 from workflows.spec import HopOptions, ScreenSpec
+
+if TYPE_CHECKING:
+    from em_model.predictor import BandModel, Prediction
 
 CHUNK = 16
 """Hops handed to a process at once: seconds of work, so that progress is seen."""
@@ -77,6 +79,7 @@ def score(
                 on_report=progress.say,
                 on_death=keep_death,
                 split=lambda chunk: [replace(chunk, hop_ids=(hop_id,)) for hop_id in chunk.hop_ids],
+                preload=["em_model.predictor"],
             ):
                 done, failed = done + ok, failed + bad
                 step(len(chunk.hop_ids))
@@ -206,4 +209,7 @@ def _waiting(
 @cache
 def _model(name: str) -> BandModel:
     """Load a band model once per process."""
+    # Not at the top: jobs that only make other jobs import this module, and need no torch.
+    from em_model.predictor import BandModel
+
     return BandModel.load(name)

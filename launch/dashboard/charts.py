@@ -30,7 +30,7 @@ def profiles(estimates: Iterable[BarrierDoc]) -> dict[str, Any]:
             traces.append(_profile(doc))
         else:
             lone += 1
-            traces += _value(doc, 0.5 + 0.08 * (lone - 1))
+            traces += _value(doc, 0.9 - 0.06 * (lone - 1))
     layout = {
         "xaxis": {"title": {"text": "along the path"}, "range": [-0.05, 1.05], "zeroline": False},
         "yaxis": {"title": {"text": "energy / eV"}, "zeroline": True},

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from flask import Flask, render_template, request
 
+from launch.dashboard.remember import remembered
 from launch.run_log import all_runs
 from stores.queries import StageCount, Summary, summary
 from stores.screen_store import ScreenStore
-
-_FRESH_S = 20.0
-"""How long a count is shown before it is made again; in a large store it takes seconds."""
 
 
 @dataclass(frozen=True)
@@ -32,20 +29,6 @@ def add_to(app: Flask, store: ScreenStore) -> None:
     """Add the pages of this module."""
     counts = remembered(lambda screen_id: summary(store, screen_id or None))
     app.add_url_rule("/funnel", "funnel", lambda: _funnel(store, counts))
-
-
-def remembered(count: Callable[[str], Summary]) -> Callable[[str], tuple[Summary, float]]:
-    """Keep the answers of a slow count for a while; with each, its age in seconds."""
-    kept: dict[str, tuple[Summary, float]] = {}
-
-    def ask(screen_id: str) -> tuple[Summary, float]:
-        now = time.monotonic()
-        if screen_id not in kept or now - kept[screen_id][1] > _FRESH_S:
-            kept[screen_id] = count(screen_id), time.monotonic()
-        found, made = kept[screen_id]
-        return found, max(0.0, now - made)
-
-    return ask
 
 
 def _funnel(store: ScreenStore, counts: Callable[[str], tuple[Summary, float]]) -> str:

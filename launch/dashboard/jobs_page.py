@@ -1,11 +1,18 @@
-"""Running jobs and what failed: where a screen is, and where to look when it is not well."""
+"""Running jobs and what failed: where a screen is, and where to look when it is not well.
+
+Jobs of jobflow-remote and FireWorks are asked of those, as ``hopscreen status`` does.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from flask import Flask, render_template, request
 
+from launch.dashboard.remember import remembered
 from launch.run_log import all_runs, jobs_of
-from launch.run_states import run_states
+from launch.run_states import run_states, submission_states
 from stores.documents import LEVELS, BarrierDoc, CandidateDoc
 from stores.screen_store import ScreenStore
 
@@ -18,10 +25,13 @@ _HOSTS = {"$or": [{"status": "failed"}, {"hops_status": "failed"}]}
 
 def add_to(app: Flask, store: ScreenStore) -> None:
     """Add the pages of this module."""
-    app.add_url_rule("/jobs", "jobs", lambda: _jobs(store))
+    elsewhere = remembered(lambda _: submission_states(store))
+    app.add_url_rule("/jobs", "jobs", lambda: _jobs(store, elsewhere))
 
 
-def _jobs(store: ScreenStore) -> str:
+def _jobs(
+    store: ScreenStore, elsewhere: Callable[[str], tuple[list[dict[str, Any]], float]]
+) -> str:
     stages = {"candidates": store.count(CandidateDoc, _HOSTS)}
     for level in LEVELS:
         stages[level] = store.count(BarrierDoc, {"level": level, "status": "failed"})
@@ -39,11 +49,14 @@ def _jobs(store: ScreenStore) -> str:
         failed = {"level": stage, "status": "failed"}
         failures = list(store.find(BarrierDoc, failed, skip=skip, limit=PAGE))
     runs = run_states(store)
+    submitted, _ = elsewhere("")
     latest = next(all_runs(store.runs), None)
     return render_template(
         "jobs.html",
         runs=runs,
-        running=any(run["state"] == "running" for run in runs),
+        submitted=submitted,
+        running=any(run["state"] == "running" for run in runs)
+        or any((one["jobs"] or {}).get("running") for one in submitted),
         jobs=jobs_of(store.runs, latest["run_id"]) if latest else [],
         latest=latest,
         stages=stages,

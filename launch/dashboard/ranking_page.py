@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
@@ -10,6 +11,8 @@ from flask import Flask, Response, abort, render_template, request
 
 from launch.dashboard import filters
 from stores import export
+from stores.documents import RankedMaterial
+from stores.errors import BadInput
 from stores.queries import count_ranked, ranked
 from stores.screen_store import ScreenStore
 
@@ -28,25 +31,33 @@ def add_to(app: Flask, store: ScreenStore) -> None:
     app.add_url_rule("/ranking.<kind>", "download", lambda kind: _download(store, kind))
 
 
-def _ranking(store: ScreenStore) -> str:
+def _ranking(store: ScreenStore) -> tuple[str, int]:
     asked = filters.given(request.args, request.args.getlist("level"))
     by = request.args.get("sort") or "barrier"
     descending = request.args.get("order") == "desc"
-    where, order = _question(asked, by, descending=descending)
-    total = count_ranked(store, where)
-    pages = max(1, -(-total // PAGE))
-    page = min(max(request.args.get("page", 1, int), 1), pages)
-    materials = ranked(store, PAGE, where, sort=order, skip=(page - 1) * PAGE)
+    page, pages, total = 1, 1, 0
+    materials: list[RankedMaterial] = []
+    mistake = None
+    try:
+        where, order = _question(asked, by, descending=descending)
+        total = count_ranked(store, where)
+        pages = max(1, -(-total // PAGE))
+        page = min(max(request.args.get("page", 1, int), 1), pages)
+        materials = ranked(store, PAGE, where, sort=order, skip=(page - 1) * PAGE)
+    except BadInput as error:
+        # Said above the filters, which stay as they were typed.
+        mistake = str(error)
 
     def link(**more: Any) -> str:
         """Return the link of this page with something changed; None takes it out."""
         return _link({**asked, "sort": by, "order": "desc" if descending else "", **more})
 
-    return render_template(
+    answer = render_template(
         "ranking.html",
+        mistake=mistake,
         materials=materials,
         total=total,
-        nothing_ranked=not total and not count_ranked(store),
+        nothing_ranked=not (total or mistake or count_ranked(store)),
         page=page,
         pages=pages,
         asked=asked,
@@ -63,6 +74,7 @@ def _ranking(store: ScreenStore) -> str:
         left_out=by in filters.MAY_BE_MISSING,
         temperature_k=materials[0].temperature_k if materials else None,
     )
+    return answer, HTTPStatus.BAD_REQUEST if mistake else HTTPStatus.OK
 
 
 def _question(

@@ -112,7 +112,7 @@ function camera(figure, traces) {
   });
   const mean = Math.cbrt(spans[0] * spans[1] * spans[2]);
   const wide = figure.clientWidth / figure.clientHeight;
-  const far = (0.95 * Math.hypot(...spans)) / mean / Math.min(1, wide / 1.3);
+  const far = (1.08 * Math.hypot(...spans)) / mean / Math.min(1, wide / 1.3);
   // Not orthographic: plotly.js then leaves surfaces without light.
   return { projection: { type: "perspective" }, eye: { x: 0.83 * far, y: 0.46 * far, z: 0.31 * far } };
 }

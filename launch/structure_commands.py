@@ -14,6 +14,7 @@ from stores.errors import BadInput
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+    from workflows.bands import Mode
     from workflows.hops import HopSet
 
 FileArgument = Annotated[
@@ -22,6 +23,13 @@ FileArgument = Annotated[
 Ion = Annotated[str, typer.Option("--ion", help="Working ion, e.g. Li.", show_default=False)]
 Dimension = Annotated[
     int, typer.Option(min=1, max=3, help="Take hops until they connect so many dimensions.")
+]
+Insert = Annotated[
+    bool,
+    typer.Option(
+        "--insert",
+        help="For a host without the ion: put it where its bond-valence sum is near its charge.",
+    ),
 ]
 MaxLength = Annotated[float, typer.Option(min=1.0, max=12.0, help="Longest hop, Å.")]
 FormatOption = Annotated[Format, typer.Option("--format")]
@@ -38,6 +46,7 @@ def hops(
     ion: Ion,
     dimension: Dimension = 1,
     max_length: MaxLength = 6.5,
+    insert: Insert = False,
     format_: FormatOption = Format.TABLE,
 ) -> None:
     """List the symmetrically distinct hops of a structure.
@@ -48,11 +57,12 @@ def hops(
     ```
     hopscreen hops LiFePO4.cif --ion Li
     hopscreen hops LLZO.cif --ion Li --dimension 3 --format json
+    hopscreen hops FePO4.cif --ion Li --insert
     ```
     """
     with quiet():
-        host, found = _enumerate(file, ion, dimension, max_length)
-        content = _content(file, host, found, ion)
+        host, found, mode = _enumerate(file, ion, dimension, max_length, insert)
+        content = _content(file, host, found, ion, mode)
     _print(content, dimension, max_length, format_)
 
 
@@ -62,6 +72,7 @@ def predict(
     model: Annotated[str, typer.Option(help="Band model: a name or a path.")] = "default",
     dimension: Dimension = 1,
     max_length: MaxLength = 6.5,
+    insert: Insert = False,
     format_: FormatOption = Format.TABLE,
 ) -> None:
     """Predict the migration barrier of each distinct hop of a structure.
@@ -73,28 +84,41 @@ def predict(
     ```
     """
     with quiet():
-        host, found = _enumerate(file, ion, dimension, max_length)
-        content = _content(file, host, found, ion)
-        content["hops"] = _predicted(host, found, content["hops"], model)
+        host, found, mode = _enumerate(file, ion, dimension, max_length, insert)
+        content = _content(file, host, found, ion, mode)
+        content["hops"] = _predicted(host, found, content["hops"], model, mode)
     _print(content, dimension, max_length, format_)
 
 
-def _enumerate(file: Path, ion: str, dimension: int, max_length: float) -> tuple[Structure, HopSet]:
+def _enumerate(
+    file: Path, ion: str, dimension: int, max_length: float, insert: bool
+) -> tuple[Structure, HopSet, Mode]:
+    from workflows.filters import Refused
     from workflows.hops import distinct_hops
     from workflows.hosts import Unfit, prepare_host, read_structure
+    from workflows.insertion import fill_by_bond_valence, is_empty
     from workflows.spec import WORKING_IONS
 
     if ion not in WORKING_IONS:
         raise BadInput(f"--ion: '{ion}' is no known working ion; use {', '.join(WORKING_IONS)}")
+    structure = read_structure(file)
+    mode: Mode = "vacancy"
     try:
-        host = prepare_host(read_structure(file), ion)
+        if insert and is_empty(structure, ion):
+            structure, mode = fill_by_bond_valence(structure, ion).structure, "dilute"
+        host = prepare_host(structure, ion)
+    except Refused as refused:
+        raise BadInput(f"{file}: {refused.reason}") from None
     except Unfit as unfit:
-        hint = "; give --ion an element that it has" if unfit.reason == "no_working_ion" else ""
-        raise BadInput(f"{file}: {unfit}{hint}") from None
-    return host, distinct_hops(host, ion, dimension=dimension, max_length_ang=max_length)
+        hint = "; give --ion an element that it has, or --insert"
+        raise BadInput(
+            f"{file}: {unfit}{hint if unfit.reason == 'no_working_ion' else ''}"
+        ) from None
+    found = distinct_hops(host, ion, dimension=dimension, max_length_ang=max_length)
+    return host, found, mode
 
 
-def _content(file: Path, host: Structure, found: HopSet, ion: str) -> dict[str, Any]:
+def _content(file: Path, host: Structure, found: HopSet, ion: str, mode: Mode) -> dict[str, Any]:
     """Return hops as programs get them."""
     from stores.hashing import file_sha256
     from workflows.hops import hop_id
@@ -106,11 +130,12 @@ def _content(file: Path, host: Structure, found: HopSet, ion: str) -> dict[str, 
     return {
         "formula": host.composition.reduced_formula,
         "working_ion": ion,
+        "mode": mode,
         "cutoff_ang": found.cutoff_ang,
         "dimension": found.dimension,
         "hops": [
             {
-                "hop_id": hop_id(candidate_id, host_hash, hop, "vacancy"),
+                "hop_id": hop_id(candidate_id, host_hash, hop, mode),
                 "length_ang": round(hop.length_ang, 6),
                 "multiplicity": hop.multiplicity,
                 "sites": list(hop.sites),
@@ -123,7 +148,7 @@ def _content(file: Path, host: Structure, found: HopSet, ion: str) -> dict[str, 
 
 
 def _predicted(
-    host: Structure, found: HopSet, rows: list[dict[str, Any]], model: str
+    host: Structure, found: HopSet, rows: list[dict[str, Any]], model: str, mode: Mode
 ) -> list[dict[str, Any]]:
     """Add barriers to the rows; a hop that no supercell holds gets the reason instead."""
     from em_model.predictor import BandModel
@@ -135,7 +160,7 @@ def _predicted(
     with Progress("predict").track():
         for hop, row in zip(found.hops, rows, strict=True):
             try:
-                bands.append(replace(build_band(host, hop), id=row["hop_id"]))
+                bands.append(replace(build_band(host, hop, mode=mode), id=row["hop_id"]))
             except Unfit as error:
                 errors[row["hop_id"]] = str(error)
         predictions = {one.id: one for one in BandModel.load(model).predict(bands)}
@@ -162,9 +187,10 @@ def _print(content: dict[str, Any], dimension: int, max_length: float, format_: 
     reached = f"they connect it in {content['dimension']} dimensions"
     if content["dimension"] < dimension:
         reached += f", not {dimension}: see --max-length"
+    inserted = "; one ion in the empty framework" if content["mode"] == "dilute" else ""
     print_rich(
         f"{content['formula']}: {len(content['hops'])} distinct hops of {content['working_ion']} "
-        f"up to {content['cutoff_ang']:.2f} Å; {reached}"
+        f"up to {content['cutoff_ang']:.2f} Å; {reached}{inserted}"
     )
     if content["hops"]:
         print_rich(hop_table(content["hops"]))

@@ -165,3 +165,14 @@ def test_a_screen_of_charged_hosts_without_twins(tmp_path, capfd):
         assert {barrier.status for barrier in store.find(BarrierDoc)} == {"done"}
     assert run_command(["rank", "--store", str(tmp_path / "screen.store"), "--format", "json"]) == 0
     assert len(json.loads(capfd.readouterr().out)) == 2
+
+
+def test_hops_of_one_charged_structure(tmp_path, capfd):
+    ion, empty = charged("LiFePO4")
+    path = tmp_path / "FePO4.vasp"
+    empty.to(filename=str(path), fmt="poscar")
+    assert run_command(["hops", str(path), "--ion", ion]) == 2
+    assert "or --insert" in capfd.readouterr().err
+    assert run_command(["hops", str(path), "--ion", ion, "--insert", "--format", "json"]) == 0
+    told = json.loads(capfd.readouterr().out)
+    assert (told["mode"], told["dimension"], len(told["hops"])) == ("dilute", 1, 1)

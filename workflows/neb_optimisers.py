@@ -46,7 +46,8 @@ def lbfgs(
     memory
         Pairs of steps and force changes kept.
     patience
-        Give up after so many steps in which the largest force found no new low.
+        Give up after so many steps in which the largest force found no new low, or after a
+        third of them when it is five times the lowest: that walk leads away.
 
     Returns
     -------
@@ -60,7 +61,8 @@ def lbfgs(
         if largest(f) <= fmax_ev_ang:
             return True
         lowest, since = (largest(f), 0) if largest(f) < lowest else (lowest, since + 1)
-        if patience is not None and since >= patience:
+        astray = largest(f) > 5 * lowest and patience is not None and since >= patience // 3
+        if astray or since == patience:
             return False
         step = _newton_step(f, pairs, curvature_ev_ang2)
         if np.vdot(step, f) <= 0.0:
@@ -117,7 +119,7 @@ def band_lbfgs(band: NEB, fmax_ev_ang: float, max_steps: int) -> bool:
         fmax_ev_ang=fmax_ev_ang,
         max_steps=max_steps,
         max_step_ang=0.1,
-        patience=50,
+        patience=36,
     )
 
 

@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         sub.add_argument("--epochs", type=int, default=None)
         sub.add_argument("--seed", type=int, default=0)
         sub.add_argument("--threads", type=int, default=1)
+        sub.add_argument("--device", default="auto", help="auto, cpu, cuda …")
     names = ", ".join([*NAMES, *classical.MODELS])
     sub.add_argument("--model", required=True, help=f"{names}; or a model of ours, to make again")
     sub.add_argument("--trunk", type=Path, help="trunk.safetensors made by pretrain")
@@ -53,7 +54,15 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if asked.command == "pretrain":
             crystals = read_crystals(asked.data, max_atoms=asked.max_atoms)
-            pretrain(crystals, asked.size, asked.out, schedule=schedule, seed=asked.seed, log=_log)
+            pretrain(
+                crystals,
+                asked.size,
+                asked.out,
+                schedule=schedule,
+                seed=asked.seed,
+                device=asked.device,
+                log=_log,
+            )
         else:
             bands = read_bands(asked.data, need_barrier=True)
             common = {
@@ -73,6 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
                     size=asked.size,
                     trunk=asked.trunk,
                     schedule=schedule,
+                    device=asked.device,
                     log=_log,
                     **common,
                 )

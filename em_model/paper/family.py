@@ -56,6 +56,10 @@ class Inputs:
     graphs: tuple[KnnGraph, ...]
     near_path: Tensor
 
+    def to(self, device: torch.device) -> Inputs:
+        """The same on another device."""
+        return Inputs(tuple(g.to(device) for g in self.graphs), self.near_path.to(device))
+
 
 def collate_inputs(items: Sequence[Inputs]) -> Inputs:
     """Put the inputs of several bands side by side."""

@@ -30,7 +30,7 @@ from em_model.errors import BadInput
 from em_model.paper.family import SIZES, PaperModel, collate_inputs, paper_model
 from em_model.paper.jarvis_graph import KnnGraph, collate, knn_graph
 from em_model.paper.published import Alignn, mean_by_graph
-from em_model.training import Log, Schedule, train, write_tensors
+from em_model.training import Log, Schedule, pick_device, train, write_tensors
 
 # Products in bfloat16: three times faster where the processor has them, the rest stays float32.
 PRETRAINING = Schedule(epochs=2, batch_size=32, learning_rate=3e-3, precision="bfloat16")
@@ -61,6 +61,7 @@ def pretrain(
     *,
     schedule: Schedule = PRETRAINING,
     seed: int = 0,
+    device: str = "auto",
     log: Log = print,
     stop_after: int | None = None,
 ) -> Path:
@@ -79,6 +80,8 @@ def pretrain(
         Where checkpoints and the result go.
     schedule, seed
         Length and speed; weights and order.
+    device
+        ``auto``, ``cpu``, ``cuda`` …
     log
         Called with one line an epoch.
     stop_after
@@ -92,21 +95,23 @@ def pretrain(
     trunk = Path(folder) / "trunk.safetensors"
     if trunk.exists():
         return trunk
+    on = pick_device(device)
     column = {name: i for i, name in enumerate(PROPERTIES)}
     learning = [c for c in crystals if c.split != "test"]
     kept_out = [c for c in crystals if c.split == "test"]
 
     def graphs(part: Sequence[Crystal]) -> KnnGraph:
-        return collate([knn_graph(c.lattice, c.species, c.frac_coords, 8.0) for c in part])
+        made = [knn_graph(c.lattice, c.species, c.frac_coords, 8.0) for c in part]
+        return collate(made).to(on)
 
     def loss(model: nn.Module, indices: np.ndarray, step: int) -> Tensor:
         part = [learning[i] for i in indices]
-        target = torch.tensor([c.value for c in part], dtype=torch.float32)
-        known = torch.tensor([column[c.property] for c in part])
+        target = torch.tensor([c.value for c in part], dtype=torch.float32, device=on)
+        known = torch.tensor([column[c.property] for c in part], device=on)
         return F.l1_loss(model(graphs(part)).gather(1, known[:, None]).squeeze(1), target)
 
     torch.manual_seed(seed)
-    model = PropertyModel(size)
+    model = PropertyModel(size).to(on)
     card: dict[str, Any] = {
         "size": size,
         "schedule": asdict(schedule),
@@ -119,7 +124,7 @@ def pretrain(
         loss,
         schedule,
         seed=seed,
-        device=torch.device("cpu"),
+        device=on,
         checkpoint=Path(folder) / "pretrain",
         stamp=card,
         log=log,
@@ -153,6 +158,7 @@ def cross_validate(
     trunk: str | Path | None = None,
     schedule: Schedule = FINE_TUNING,
     seed: int = 0,
+    device: str = "auto",
     log: Log = print,
     stop_after: int | None = None,
 ) -> dict[str, Any]:
@@ -179,6 +185,8 @@ def cross_validate(
         Weights from :func:`pretrain`; needed by all members but the ``scratch`` ones.
     schedule, seed
         Length and speed; folds, weights and order.
+    device
+        ``auto``, ``cpu``, ``cuda`` …
     log
         Called with one line an epoch.
     stop_after
@@ -209,6 +217,7 @@ def cross_validate(
                 trunk=trunk,
                 schedule=schedule,
                 seed=seed,
+                device=device,
                 checkpoint=state,
                 stamp=stamp,
                 log=lambda line, fold=fold: log(f"{name} fold {fold}: {line}"),  # type: ignore[misc]
@@ -252,6 +261,7 @@ def fine_tune(
     trunk: str | Path | None = None,
     schedule: Schedule = FINE_TUNING,
     seed: int = 0,
+    device: str = "auto",
     checkpoint: Path | None = None,
     stamp: dict[str, Any] | None = None,
     log: Log | None = None,
@@ -281,11 +291,14 @@ def fine_tune(
             raise BadInput(f"{trunk}: no trunk of size {size} ({reason}); pre-train it") from error
     barriers = require_barriers(bands)
     mean, std = float(barriers.mean()), float(barriers.std())
-    targets = torch.tensor((barriers - mean) / std, dtype=torch.float32)
+    on = pick_device(device)
+    model.to(on)
+    targets = torch.tensor((barriers - mean) / std, dtype=torch.float32, device=on)
     inputs = [model.inputs(band) for band in bands]
 
     def loss(network: nn.Module, indices: np.ndarray, step: int) -> Tensor:
-        return F.l1_loss(network(collate_inputs([inputs[i] for i in indices])), targets[indices])
+        chosen = collate_inputs([inputs[i] for i in indices]).to(on)
+        return F.l1_loss(network(chosen), targets[indices])
 
     progress = train(
         model,
@@ -293,7 +306,7 @@ def fine_tune(
         loss,
         schedule,
         seed=seed,
-        device=torch.device("cpu"),
+        device=on,
         checkpoint=checkpoint,
         stamp=stamp,
         log=log,
@@ -305,9 +318,10 @@ def fine_tune(
 def predict(model: PaperModel, bands: Sequence[Band]) -> np.ndarray:
     """Outputs of the network for each band, shape (len(bands),), in units of training."""
     model.eval()
+    on = next(model.parameters()).device
     found: list[float] = []
     with torch.inference_mode():
         for start in range(0, len(bands), 4):
             items = [model.inputs(band) for band in bands[start : start + 4]]
-            found += model(collate_inputs(items)).tolist()
+            found += model(collate_inputs(items).to(on)).tolist()
     return np.array(found)

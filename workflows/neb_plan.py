@@ -11,7 +11,7 @@ from stores.documents import Interval, Level
 from stores.hashing import content_hash
 from workflows.bands import Mode, SupercellRecipe, supercell_size
 from workflows.dft import dft_preset
-from workflows.engines import Engine, get_engine
+from workflows.engines import Engine, get_potential
 from workflows.hops import Hop
 from workflows.levels import interval_90
 from workflows.neb import NebSettings
@@ -110,11 +110,12 @@ def neb_plan(screen: ScreenSpec, level: Level, mode: Mode | None = None) -> NebP
             level="mlip",
             title="MACE-NEB",
             top=options.top,
-            engine=get_engine("mace", model=options.model),
+            engine=get_potential(options.model),
             neb=NebSettings(
                 fmax_ev_ang=options.fmax,
                 images=None if options.images == "auto" else options.images,
                 max_force_calls=options.max_force_calls,
+                give_up_above_ev=options.give_up_above,
             ),
             recipe=hop_recipe(screen.hops),
         )

@@ -67,7 +67,10 @@ class ScoreOptions(Options):
 class MaceNebOptions(Options):
     """NEB with an interatomic potential for the most promising hops."""
 
-    model: str = Field("medium-mpa-0", description="'mini', a MACE foundation name, or a file")
+    model: str = Field(
+        "medium-mpa-0",
+        description="'mini', a MACE foundation name, a file, 'chgnet', or an installed engine"
+    )
     top: int = Field(200, ge=0, description="hops that climb to this stage")
     select: Literal["improvement", "estimate"] = Field(
         "improvement",
@@ -79,6 +82,12 @@ class MaceNebOptions(Options):
     )
     max_force_calls: int = Field(
         2000, ge=10, le=1_000_000, description="budget of one hop, end points included"
+    )
+    give_up_above: float | None = Field(
+        3.0,
+        gt=0,
+        description="a band loosely relaxed to more is not relaxed further; null: all are (eV)",
+        json_schema_extra={"unit": "eV"},
     )
     batch: int = Field(16, ge=1, description="hops in one job")
 

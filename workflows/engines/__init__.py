@@ -2,13 +2,23 @@
 
 An engine is a short adapter to an ASE calculator. Third parties add one through the entry-point
 group ``hopscreen.engines``: the entry's object is called with the options and returns an
-:class:`Engine`.
+:class:`Engine`, for most calculators an :class:`AseEngine`::
+
+    # in their pyproject.toml
+    [project.entry-points."hopscreen.engines"]
+    sevennet = "our_package:sevennet"
+
+    # in our_package.py
+    def sevennet(model="7net-0"):
+        make = lambda folder: SevenNetCalculator(model)
+        return AseEngine("sevennet", make, detail={"model": model})
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -64,6 +74,43 @@ class Engine(Protocol):
     def calculator(self, folder: Path | None = None) -> Calculator:
         """Build a calculator; ``folder`` takes its files, None for none."""
         ...
+
+
+@dataclass(frozen=True)
+class AseEngine:
+    """Any ASE calculator as an engine.
+
+    Parameters
+    ----------
+    name
+        As in the screening file.
+    factory
+        Makes a calculator; is given a folder for its files, or None.
+    detail
+        What decides its numbers: model, settings, versions.
+    sha256
+        Of its weights file, if it has one.
+    elements
+        Symbols it was made for; None for all.
+    level, shared
+        See :class:`Engine`.
+    """
+
+    name: str
+    factory: Callable[[Path | None], Calculator]
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    sha256: str | None = None
+    elements: Collection[str] | None = None
+    level: Literal["mlip", "dft"] = "mlip"
+    shared: bool = True
+
+    def identity(self) -> ModelRef:
+        """Return name, hash and detail."""
+        return ModelRef(name=self.name, sha256=self.sha256, detail=dict(self.detail))
+
+    def calculator(self, folder: Path | None = None) -> Calculator:
+        """Make a calculator."""
+        return self.factory(folder)
 
 
 @runtime_checkable

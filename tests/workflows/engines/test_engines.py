@@ -15,6 +15,7 @@ from stores.errors import BadInput
 from workflows.engines import Engine, engine_names, get_engine, get_potential
 from workflows.engines.mace import SHIPPED, MaceEngine, load_shipped
 from workflows.levels import PUBLISHED_HALF_WIDTH_90_EV, interval_90, model_card
+from workflows.neb import run_neb
 
 
 def rattled_lif() -> Atoms:
@@ -84,7 +85,34 @@ class TestConsistency:
 
 
 def test_built_in_names_are_listed():
-    assert {"mace", "chgnet", "gpaw"} <= set(engine_names())
+    assert {"mace", "chgnet", "gpaw", "vasp", "cp2k"} <= set(engine_names())
+
+
+def test_entry_point_makes_any_ase_calculator_an_engine(tmp_path, monkeypatch):
+    """An installed package of a third party, with a few lines in it."""
+    (tmp_path / "our_potential.py").write_text(
+        "from ase.calculators.emt import EMT\n"
+        "from workflows.engines import AseEngine\n"
+        "def make(asap=False):\n"
+        "    detail = {'asap': asap}\n"
+        "    return AseEngine('emt', lambda folder: EMT(), detail=detail, elements=['Cu'])\n"
+    )
+    metadata = tmp_path / "our_potential-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: our-potential\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[hopscreen.engines]\nemt = our_potential:make\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "emt" in engine_names()
+    engine = get_potential("emt", asap=True)
+    assert isinstance(engine, Engine)
+    assert engine.identity().detail == {"asap": True}
+    crystal = bulk("Cu", cubic=True, a=3.6).repeat(2)
+    final = crystal.copy()
+    final.positions[0] += crystal.get_distance(0, 1, mic=True, vector=True)
+    del crystal[1], final[1]
+    assert 0.6 < run_neb(crystal, final, engine).barrier_ev < 0.9
+    with pytest.raises(BadInput, match="engine 'emt'"):
+        get_potential("emt", nonsense=1)
 
 
 def test_near_engine_name_is_suggested():

@@ -13,11 +13,14 @@ from pathlib import Path
 import ase.io
 import pytest
 import sample_screen
+from fireworks import Firework, LaunchPad, PyTask, Workflow
 from flask.testing import FlaskClient
 from pymatgen.core import Structure
 
 from launch.cli import run_command
 from launch.dashboard.app import create_app
+from launch.managers import progress_of
+from launch.submissions import claim_submission
 from stores.screen_store import ScreenStore, open_store
 
 _names = itertools.count()
@@ -324,3 +327,40 @@ def test_a_host_of_thousands_of_atoms_has_a_page(uri):
         assert scene["repeats"] == [1, 1, 1]
         assert "1\u202f331 distinct, the first 200 shown" in page
         assert len(page) < 3_000_000
+
+
+def test_a_mistake_in_a_filter_keeps_what_was_typed(client):
+    page = text(client, "/", 400, max_barrier="low", q="Li2")
+    assert 'value="low"' in page
+    assert 'value="Li2"' in page
+    assert 'role="alert"' in page
+
+
+def test_submitted_flows_are_shown_as_their_managers_see_them(uri, mongo_server, tmp_path):
+    launchpad = LaunchPad(host=mongo_server, name=f"pad_{next(_names)}", uri_mode=True)
+    launchpad.reset("", require_password=False, max_reset_wo_password=100)
+    launchpad.to_file(str(tmp_path / "pad.yaml"))
+    work = Firework([PyTask(func="builtins.print")], name="mace_neb of <b>")
+    launchpad.add_wf(Workflow([work], metadata={"flow_uuid": "u1"}))
+    about = {"screen_id": "s-1", "spec_file": "/li.yaml"}
+    with open_store(uri) as writer:
+        for run, fields in {
+            "r1": {
+                "manager": "fireworks",
+                "name": "<i>first",
+                "flow_uuid": "u1",
+                "launchpad_file": str(tmp_path / "pad.yaml"),
+            },
+            "r2": {
+                "manager": "jobflow-remote",
+                "name": "second",
+                "flow_uuid": "u2",
+                "project": "elsewhere",
+            },
+        }.items():
+            claim_submission(writer, run, {**about, **fields}, progress_of, again=True)
+    with open_store(uri, create=False) as opened:
+        page = text(create_app(opened).test_client(), "/jobs")
+    assert "1 queued" in page
+    assert "&lt;i&gt;first" in page
+    assert "jobflow-remote project &#39;elsewhere&#39; is not set up on this machine" in page

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 from pymatgen.analysis.structure_matcher import StructureMatcher
-from pymatgen.core import Element, Structure
+from pymatgen.core import Structure
 
 from workflows.filters import Refused
+from workflows.hosts import PackedHost, pack, unpack
 
 DUPLICATE_VOLUME = 0.1
 """Relative difference of volume up to which two hosts may be one crystal: thermal expansion and
@@ -22,7 +22,7 @@ class Duplicates:
 
     def __init__(self) -> None:
         self._by_hash: dict[tuple[str, bool], str] = {}
-        self._like: dict[_Kind, list[tuple[str, _Packed]]] = {}
+        self._like: dict[_Kind, list[tuple[str, PackedHost]]] = {}
         self._matcher = StructureMatcher(primitive_cell=False, attempt_supercell=False)
 
     def add(
@@ -56,11 +56,11 @@ class Duplicates:
     ) -> None:
         """Remember a host that is known to be no duplicate."""
         self._by_hash[host_hash, inserted] = material_id
-        self._like.setdefault(_kind(host, inserted), []).append((material_id, _pack(host)))
+        self._like.setdefault(_kind(host, inserted), []).append((material_id, pack(host)))
 
     def _match(self, host: Structure, inserted: bool) -> str | None:
         for other_id, packed in self._like.get(_kind(host, inserted), ()):
-            other = _unpack(packed)
+            other = unpack(packed)
             near = abs(other.volume / host.volume - 1) < DUPLICATE_VOLUME
             if near and self._matcher.fit(host, other):
                 return other_id
@@ -68,22 +68,6 @@ class Duplicates:
 
 
 _Kind = tuple[str, int, bool]
-
-_Packed = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Lattice, atomic numbers, coordinates: a fiftieth of the memory of a Structure."""
-
-
-def _pack(host: Structure) -> _Packed:
-    return (
-        host.lattice.matrix.astype(np.float32),
-        np.array(host.atomic_numbers, dtype=np.uint8),
-        host.frac_coords.astype(np.float32),
-    )
-
-
-def _unpack(packed: _Packed) -> Structure:
-    lattice, numbers, coords = packed
-    return Structure(lattice, [Element.from_Z(int(z)) for z in numbers], coords)
 
 
 def _kind(host: Structure, inserted: bool) -> _Kind:

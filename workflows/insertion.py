@@ -21,7 +21,7 @@ from pymatgen.core import Composition, Element, Lattice, Structure
 
 from workflows.bond_valence import valence_sites
 from workflows.filters import Refused
-from workflows.hosts import SYMPREC_ANG, spglib_call
+from workflows.hosts import SYMPREC_ANG, PackedHost, pack, spglib_call, unpack
 
 SAME_SITE_ANG = 1.0
 """Images of a site nearer to each other than this are one site, at their mean: two ions never sit
@@ -146,15 +146,12 @@ class Twins:
 
     def __init__(self, working_ion: str) -> None:
         self._ion = working_ion
-        self._hosts: dict[str, dict[str, dict[str, Any]]] = {}
+        self._hosts: dict[str, dict[str, PackedHost]] = {}
 
-    def wanted(self, formula: str) -> str:
-        """Return the formula of a compound's framework, by which twins find each other."""
-        return framework_formula(formula, self._ion)
-
-    def remember(self, material_id: str, structure: dict[str, Any], formula: str) -> None:
-        """Remember a host as its document holds it; the same one twice is one."""
-        self._hosts.setdefault(self.wanted(formula), {})[material_id] = structure
+    def remember(self, material_id: str, host: Structure) -> None:
+        """Remember a host that holds the ion; the same one twice is one."""
+        formula = framework_formula(host.composition.reduced_formula, self._ion)
+        self._hosts.setdefault(formula, {})[material_id] = pack(host)
 
     def fill(self, empty: Structure) -> Filled:
         """Fill a host at the sites of its nearest twin.
@@ -175,10 +172,9 @@ class Twins:
             raise Refused("insertion", "has partly occupied sites; give an ordered cell")
         host = _primitive(empty)
         best: tuple[float, str, np.ndarray] | None = None
-        for material_id, content in sorted(
-            self._hosts.get(self.wanted(empty.composition.reduced_formula), {}).items()
-        ):
-            found = sites_of_twin(host, Structure.from_dict(content), self._ion)
+        same = self._hosts.get(empty.composition.element_composition.reduced_formula, {})
+        for material_id, packed in sorted(same.items(), key=lambda entry: entry[0]):
+            found = sites_of_twin(host, unpack(packed), self._ion)
             if found is not None and (best is None or found[0] < best[0] - 1e-6):
                 best = found[0], material_id, found[1]
         if best is None:
@@ -195,7 +191,7 @@ class Twins:
 
 
 def framework_formula(formula: str, working_ion: str) -> str:
-    """Return the reduced formula of a compound without the working ion."""
+    """Return the reduced formula of a compound without the working ion: twins share it."""
     amounts = Composition(formula).get_el_amt_dict()
     rest = {symbol: n for symbol, n in amounts.items() if symbol != working_ion}
     return str(Composition(rest).reduced_formula) if rest else ""

@@ -45,8 +45,7 @@ def charged(name):
 def twins(ion, *structures):
     made = Twins(ion)
     for number, structure in enumerate(structures):
-        formula = structure.composition.reduced_formula
-        made.remember(f"twin-{number}", structure.as_dict(), formula)
+        made.remember(f"twin-{number}", structure)
     return made
 
 

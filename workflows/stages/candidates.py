@@ -155,11 +155,11 @@ def candidate_docs(
             continue
         doc = candidate_doc(record, screen, origin, seen)
         if doc.status == "ok" and sought is not None:
-            sought.remember(doc.material_id, doc.structure or {}, doc.formula)
+            sought.remember(doc.material_id, host_of(doc))
         yield record, doc
     if sought is not None and empty:
         for doc in twins:
-            sought.remember(doc.material_id, doc.structure or {}, doc.formula)
+            sought.remember(doc.material_id, host_of(doc))
     for record in empty:
         yield record, candidate_doc(record, screen, origin, seen, sought)
 

@@ -29,10 +29,10 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import theilslopes
+from scipy import stats
 
 from stores.documents import LEVELS, BarrierDoc, Interval, Level, Provenance
 from stores.estimates import best_estimates
@@ -134,6 +134,14 @@ def model_key(origin: Provenance) -> str:
     return f"{model.name}:{(model.sha256 or '')[:8]}" if model else ""
 
 
+class Pair(NamedTuple):
+    """A hop estimated twice; energies in eV."""
+
+    cheap_ev: float
+    interval_90_ev: Interval
+    dear_ev: float
+
+
 def calibrate(store: ScreenStore) -> Calibrations:
     """Calibrate each cheap model of a store by the hops with a dearer estimate.
 
@@ -145,14 +153,15 @@ def calibrate(store: ScreenStore) -> Calibrations:
     found = UNCALIBRATED
     for place in reversed(range(len(LEVELS) - 1)):
         level, dearer = LEVELS[place], LEVELS[place + 1 :]
-        points: dict[str, list[Point]] = defaultdict(list)
+        pairs: dict[str, list[Pair]] = defaultdict(list)
         for hop_id, docs in estimates.items():
             above = [doc for doc in docs if doc.level in dearer and doc.label is None]
             for doc in docs if above else ():
                 if doc.level == level:
                     truth_ev = found.apply(best_estimates(above)[hop_id])[0]
-                    points[model_key(doc.provenance)].append((*doc.estimate_ev(), truth_ev))
-        enough = {model: sample for model, sample in points.items() if len(sample) >= MIN_PAIRS}
+                    pair = Pair(*doc.estimate_ev(), truth_ev)
+                    pairs[model_key(doc.provenance)].append(pair)
+        enough = {model: sample for model, sample in pairs.items() if len(sample) >= MIN_PAIRS}
         found = Calibrations(
             found.by_model | {(level, name): _fit(level, name, enough[name]) for name in enough},
             found.pairs | {(level, name): len(enough[name]) for name in enough},
@@ -160,24 +169,20 @@ def calibrate(store: ScreenStore) -> Calibrations:
     return found
 
 
-Point = tuple[float, Interval, float]
-"""Cheap value, its interval, dear value of one hop, in eV."""
-
-
-def _fit(level: Level, model: str, points: Sequence[Point]) -> Calibration:
-    cheap_ev = np.array([value for value, _, _ in points])
-    dear_ev = np.array([truth for _, _, truth in points])
+def _fit(level: Level, model: str, pairs: Sequence[Pair]) -> Calibration:
+    cheap_ev = np.array([value for value, _, _ in pairs])
+    dear_ev = np.array([truth for _, _, truth in pairs])
     slope = 0.0
     if np.ptp(cheap_ev) > 0:
         # Steeper than −1 would turn the order of the cheap values round.
-        slope = max(float(theilslopes(dear_ev - cheap_ev, cheap_ev)[0]), -1.0)
+        slope = max(float(stats.theilslopes(dear_ev - cheap_ev, cheap_ev)[0]), -1.0)
     intercept = float(np.median(dear_ev - cheap_ev - slope * cheap_ev))
     low, high = _rounded(cheap_ev.min(), 0.1), _rounded(cheap_ev.max(), 0.1)
     first = _rounded(intercept + slope * low, _STEP_EV)
     last = max(_rounded(intercept + slope * high, _STEP_EV), first + low - high)
     line = Calibration(level, model, (low, high), (first, last), stretch=1.0)
     misses = []
-    for value_ev, interval, truth_ev in points:
+    for value_ev, interval, truth_ev in pairs:
         centre_ev = line.apply(value_ev, interval)[0]
         below, above = _half_widths(value_ev, interval)
         misses.append(abs(truth_ev - centre_ev) / (above if truth_ev > centre_ev else below))

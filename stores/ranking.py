@@ -33,7 +33,7 @@ from stores.rank_note import USUAL, RankNote, RankSettings
 from stores.screen_store import ScreenStore
 
 ATTEMPT_FREQUENCY_HZ = 1e13
-"""Attempt frequency ν of an ion, the usual order of an optical phonon [1]_."""
+"""Attempt frequency ν of an ion, the usual order of an optical phonon; Vineyard (1957)."""
 
 BOLTZMANN_EV_PER_K = 8.617333262e-5
 """CODATA 2018."""

@@ -82,8 +82,7 @@ class Samples:
             working_ion=hop.working_ion,
             level=level,
             settings=settings,
-            provenance=self.provenance,
-            **(fields | more),
+            **({"provenance": self.provenance} | fields | more),
         )
 
 

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # One thread per process: parallelism here is by processes.
 export OMP_NUM_THREADS := 1
 
-.PHONY: install demo test test-dgl lint format bench clean
+.PHONY: install demo test test-dgl lint format docs bench clean
 
 install: $(VENV)/.installed
 
@@ -13,7 +13,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt packaging/gpaw_siteconfig.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -c constraints.txt setuptools wheel
 	$(BIN)/pip install -q -c constraints.txt torch
-	$(BIN)/pip install -q -c constraints.txt -e '.[test,chgnet,classical,dashboard,optimade]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[test,chgnet,classical,dashboard,docs,notebook,optimade]'
 	GPAW_CONFIG=$(CURDIR)/packaging/gpaw_siteconfig.py \
 		$(BIN)/pip install -q --no-cache-dir -c constraints.txt gpaw gpaw-data
 	touch $@
@@ -46,6 +46,9 @@ lint: install
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: install
+	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs
 
 bench: install
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

@@ -8,7 +8,7 @@ Butler and Sai Gautam (arXiv 2508.06459).
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -61,6 +61,9 @@ class Band:
         Names given by the source.
     weight
         Weight of the record in training.
+    added
+        Whether it joined a data set later (a screen's own result): :func:`host_folds` then leaves
+        the folds of the others as they were.
     """
 
     id: str
@@ -74,6 +77,7 @@ class Band:
     system: str = ""
     structure_class: str = ""
     weight: float = 1.0
+    added: bool = False
 
     @property
     def path_cart(self) -> np.ndarray:
@@ -219,27 +223,28 @@ def assign_hosts(bands: Sequence[Band]) -> list[Band]:
 def host_folds(bands: Sequence[Band], folds: int, seed: int) -> np.ndarray:
     """Fold number of each band, so that no host stands in two folds.
 
-    Hosts are dealt out in random order, each to the fold with the fewest bands so far.
+    Hosts are dealt out in random order, each to the fold with the fewest bands so far. Those of
+    bands that were ``added`` alone come after all others, so that a model trained with them can be
+    compared with one trained without.
 
     Returns
     -------
     np.ndarray
         Shape (len(bands),), integers in [0, folds).
     """
-    members: dict[str, list[int]] = defaultdict(list)
-    for index, band in enumerate(assign_hosts(bands)):
-        members[str(band.host)].append(index)
-    hosts = sorted(members)
-    np.random.default_rng(seed).shuffle(hosts)
-    # Large hosts first keeps the folds level; the shuffle decides among equals.
-    hosts.sort(key=lambda host: -len(members[host]))
-    fold_of = np.empty(len(bands), dtype=int)
+    named = assign_hosts(bands)
+    fold_of_host: dict[str, int] = {}
     sizes = np.zeros(folds, dtype=int)
-    for host in hosts:
-        fold = int(np.argmin(sizes))
-        fold_of[members[host]] = fold
-        sizes[fold] += len(members[host])
-    return fold_of
+    for added in (False, True):
+        members = Counter(str(band.host) for band in named if band.added is added)
+        hosts = sorted(members.keys() - fold_of_host.keys())
+        np.random.default_rng(seed).shuffle(hosts)
+        # Large hosts first keeps the folds level; the shuffle decides among equals.
+        hosts.sort(key=lambda host: -members[host])
+        for host in hosts:
+            fold_of_host[host] = int(np.argmin(sizes))
+            sizes[fold_of_host[host]] += members[host]
+    return np.array([fold_of_host[str(band.host)] for band in named], dtype=int)
 
 
 def deal_folds(bands: Sequence[Band], split: str, folds: int, seed: int) -> np.ndarray:

@@ -66,6 +66,7 @@ def store_bands(uri: str, *, weight: float = 1.0, demo: bool = False) -> list[Ba
                     barrier_ev=result.barrier_ev,
                     system=result.material_id,
                     weight=weight,
+                    added=True,
                 )
             )
     if unfit:

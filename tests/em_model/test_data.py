@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -134,3 +135,19 @@ def test_no_host_stands_in_two_folds(many_bands):
         assert len({f for f, h in zip(folds, hosts, strict=True) if h == host}) == 1
     assert np.array_equal(folds, host_folds(many_bands, 5, seed=3))
     assert set(folds) == set(range(5))
+
+
+def test_bands_that_join_later_leave_the_folds_of_the_others(many_bands, make_band):
+    folds = host_folds(many_bands, 5, seed=3)
+    known = replace(make_band(50), id="known", added=True)  # TiO3, a host of the ten
+    new = [replace(make_band(n, metal="Sc"), id=f"new{n}", added=True) for n in (60, 61)]
+    joined = host_folds([*many_bands, known, *new], 5, seed=3)
+    assert np.array_equal(joined[: len(folds)], folds)
+    assert joined[-3] == folds[0]
+    assert joined[-2] == joined[-1]
+
+
+def test_a_host_that_is_named_keeps_its_name_and_lends_it(make_band):
+    named = replace(make_band(0), host="anatase")
+    other = replace(make_band(1, ion="Na"), id="other")
+    assert [band.host for band in assign_hosts([other, named])] == ["anatase", "anatase"]

@@ -90,6 +90,13 @@ class Screen:
         """Start jobflow-remote's runner."""
         self.runner = self.jf.start_runner()
 
+    def restart_runner(self) -> None:
+        """Start it after its death, which may have left locks."""
+        for what in ("unlock", "unlock-flow"):
+            done = self.jf("jf", "admin", what, "-y")
+            assert done.returncode == 0, done.stdout + done.stderr
+        self.start_runner()
+
     def finish(self) -> None:
         """Let the runner come to the end, and start it again if it fell with something."""
         for _ in range(5):
@@ -98,7 +105,7 @@ class Screen:
             if {job["state"] for job in self.jf.jobs()} == {"COMPLETED"}:
                 return
             self.jf.recover(self.uri)
-            self.start_runner()
+            self.restart_runner()
         pytest.fail(f"not completed: {[(j['name'], j['state']) for j in self.jf.jobs()]}")
 
 
@@ -125,7 +132,7 @@ def test_submitted_twice_and_killed_everywhere(server, tmp_path, write_spec):
     screen.runner.kill()
     screen.runner.wait()
     wait_until(lambda: screen.claim() is None, "the end of what ran on without its runner")
-    screen.start_runner()
+    screen.restart_runner()
     done = wait_until(
         lambda: screen.state_of(job) == "COMPLETED" and len(screen.estimates()), "that NEB"
     )

@@ -1,7 +1,10 @@
-"""One item among many ends its process: it becomes a failed document, all others are done."""
+"""One item ends its process, two jobs want the same item: all others are done, none twice."""
 
 from __future__ import annotations
 
+import multiprocessing
+
+import neb_process
 import poison
 import pytest
 
@@ -84,3 +87,32 @@ def test_one_of_a_hundred_hosts_then_one_of_their_hops(uri, screen, tmp_path, mo
             [bad] = store.find(BarrierDoc, {"level": level, "status": "failed"})
             assert (bad.hop_id, bad.error.kind) == (poisoned, "WorkerDied")
         assert not list(store.runs.query({"kind": "claim"}))
+
+
+def test_two_jobs_that_want_the_same_hops_at_once(uri, screen, tmp_path, monkeypatch):
+    spec = screen.model_dump(mode="json")
+    monkeypatch.chdir(tmp_path)
+    hops.enumerate_hops.original(spec, uri, "host-000:Li", "host-001:Li")
+    with open_store(uri, create=False) as store:
+        hop_ids = store.ids(HopDoc)
+    assert len(hop_ids) >= 2
+    context = multiprocessing.get_context("spawn")
+    ready = context.Barrier(2)
+    folders = [tmp_path / "one", tmp_path / "two"]
+    jobs = [
+        context.Process(target=neb_process.run, args=(spec, uri, hop_ids, folder, ready))
+        for folder in folders
+    ]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+    assert [job.exitcode for job in jobs] == [0, 0]
+    with open_store(uri, create=False) as store:
+        made = list(store.find(BarrierDoc, {"level": "mlip"}))
+        assert not list(store.runs.query({"kind": "claim"}))
+    assert sorted(doc.hop_id for doc in made) == hop_ids
+    assert {doc.status for doc in made} == {"done"}
+    worked = [path.name for folder in folders for path in folder.iterdir()]
+    print(f"{len(hop_ids)} hops wanted by two jobs, {len(worked)} NEBs run")
+    assert sorted(worked) == hop_ids, "a hop was computed twice, or never"

@@ -1,8 +1,8 @@
 """What a warm start saves: force calls of a DFT-NEB from a potential's path, beside IDPP.
 
-``python benchmarks/warm_start.py`` runs GPAW on vacancy hops of the catalogue, preset ``demo``, from
-both starts and prints a Markdown table. Both relax the ends alike; calls of the band are counted
-apart. What the potential's own band costs is given in CPU seconds.
+``python benchmarks/warm_start.py`` runs GPAW, preset ``demo``, on vacancy hops of the catalogue
+from both starts and prints a Markdown table. Both relax the ends alike; calls of the band are
+counted apart. What the potential's own band costs is given in CPU seconds.
 """
 
 from __future__ import annotations

@@ -11,7 +11,11 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
+from stores.documents import ModelRef
+from workflows import levels
+from workflows.distill.card import calibrated
 from workflows.distill.label import descent_step
+from workflows.distill.report import report
 from workflows.distill.seeds import (
     band_image,
     hopping_vacancy,
@@ -81,6 +85,58 @@ def test_residual_quantile_is_conformal():
     assert errors["quantile_90_ev"] == pytest.approx(0.18)  # rank ⌈0.9 × 20⌉ = 18 of 19
     assert errors["mae_ev"] == pytest.approx(0.1)
     assert errors["interval_90_ev"] == pytest.approx([-0.19, 0.0])
+
+
+def made_up_rows(count: int) -> list[dict]:
+    """Barriers 0.1 eV too low, one hop far off, one failed."""
+    rows = [
+        {
+            "system": f"hop{n}",
+            "model": "soft-1",
+            "sha256": "ab" * 32,
+            "structure_class": "SPINEL",
+            "status": "done",
+            "barrier_ev": 0.3 + 0.02 * n,
+            "forward_ev": 0.3,
+            "backward_ev": 0.2,
+            "host_moved_ang": 0.1,
+            "warnings": [],
+            "cpu_s": 6.0,
+        }
+        for n in range(count)
+    ]
+    rows[3] |= {"barrier_ev": 3.0, "warnings": ["an intermediate minimum"]}
+    rows[5] |= {"status": "failed", "kind": "host_rearranged"}
+    return rows
+
+
+def test_report_tells_figures_and_outliers():
+    rows = made_up_rows(30)
+    text = report(rows, {f"hop{n}": 0.4 + 0.02 * n for n in range(30)})
+    line = next(line for line in text.splitlines() if "the same without hop3" in line)
+    assert "| 28 | 0.100 | 0.100 | -0.100 |" in line
+    assert "host_rearranged 1" in text
+    assert "3 CPU minutes" in text
+    outliers = [line for line in text.splitlines() if "(spinel)" in line]
+    assert len(outliers) == 1
+    assert "hop3" in outliers[0]
+    assert "an intermediate minimum" in outliers[0]
+
+
+def test_calibrated_card_is_what_the_intervals_come_from(tmp_path, monkeypatch):
+    rows = made_up_rows(30)
+    card = tmp_path / "soft" / "card.json"
+    calibrated(card, rows, {f"hop{n}": 0.4 + 0.02 * n for n in range(30)})
+    monkeypatch.setattr(levels, "CARDS", tmp_path)
+    levels.model_card.cache_clear()
+    try:
+        low, high = levels.interval_90("mlip", ModelRef(name="soft-1", sha256="ab" * 32), 3.0)
+    finally:
+        levels.model_card.cache_clear()
+    below, above = json.loads(card.read_text())["barrier_interval_90_ev"]
+    assert (low, high) == pytest.approx((3.0 + below, 3.0 + above))
+    assert above == pytest.approx(0.1)
+    assert json.loads(card.read_text())["barriers"]["failed_or_not_converged"] == 1
 
 
 @pytest.mark.slow

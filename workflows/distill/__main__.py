@@ -95,6 +95,34 @@ def validate(
 
 
 @app.command()
+def report(
+    rows: Annotated[list[Path], typer.Argument(help="results of validate, JSON lines")],
+    bands: Annotated[Path, typer.Option(help="literature bands, JSON lines")],
+) -> None:
+    """Print figures and outliers of bands beside the literature, as Markdown."""
+    from workflows.distill.report import report as written
+    from workflows.distill.seeds import read_jsonl
+
+    found = [row for path in rows for row in read_jsonl(path)]
+    literature = {row["system"]: row["barrier_ev"] for row in read_jsonl(bands)}
+    typer.echo(written(found, literature))
+
+
+@app.command()
+def calibrate(
+    rows: Annotated[Path, typer.Argument(help="results of validate for one potential")],
+    bands: Annotated[Path, typer.Option(help="literature bands, JSON lines")],
+    card: Annotated[Path, typer.Option(help="card.json to update or write")],
+) -> None:
+    """Put the residuals of a potential's barriers, and its 90 % interval, into its card."""
+    from workflows.distill.card import calibrated
+    from workflows.distill.seeds import read_jsonl
+
+    literature = {row["system"]: row["barrier_ev"] for row in read_jsonl(bands)}
+    calibrated(card, list(read_jsonl(rows)), literature)
+
+
+@app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="folder of a training")],
     labels: Annotated[list[Path], typer.Option(help="extended-XYZ files of labels")],

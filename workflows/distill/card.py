@@ -99,6 +99,38 @@ def export(run: Path, labels: list[Path], validation: list[Path], out: Path, nam
     (out / "card.md").write_text(markdown(card), encoding="utf-8")
 
 
+def calibrated(
+    path: Path, rows: list[dict[str, Any]], literature: dict[str, float]
+) -> dict[str, Any]:
+    """Update the card at ``path`` with residuals against the literature, or begin one.
+
+    Parameters
+    ----------
+    path
+        ``card.json``; a full card gets its ``card.md`` written anew.
+    rows
+        Of one model, as :func:`workflows.distill.validate.validate` writes them.
+    literature
+        Barriers in eV by system.
+    """
+    card: dict[str, Any] = {"name": rows[0]["model"], "barriers": {}}
+    if path.is_file():
+        card = json.loads(path.read_text(encoding="utf-8"))
+    card["sha256"] = rows[0]["sha256"]
+    against = residuals(rows, literature)
+    card["barriers"] |= {
+        "against_literature": against,
+        "attempted": len(rows),
+        "failed_or_not_converged": sum(row["status"] != "done" for row in rows),
+    }
+    card["barrier_interval_90_ev"] = interval(against)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    if "training" in card:
+        path.with_suffix(".md").write_text(markdown(card), encoding="utf-8")
+    return card
+
+
 def interval(errors: dict[str, Any]) -> list[float]:
     """What to add to a barrier of the student for the ends of its 90 % interval, eV."""
     if errors["n"] >= ENOUGH_HOPS:

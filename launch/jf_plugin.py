@@ -207,17 +207,17 @@ def _check_workers(
         if name not in project.workers:
             raise BadInput(f"{field}: worker '{name}' is unknown; {project.name} has {known}")
         found = project.workers[name]
-        if found.type != "local" and not place.on_server:
-            raise BadInput(
-                f"store {place.uri}: worker '{name}' is on another machine; give "
-                "--store mongodb://host/database"
-            )
         try:
             found.get_scheduler_io().generate_header(resources)
         except ValueError as error:
             kind = found.scheduler_type
             said = re.sub(r" Check the template in \S+", "", " ".join(str(error).split()))
             raise BadInput(f"{field}.resources: for {kind} of worker '{name}': {said}") from None
+        if not place.on_server and (found.type != "local" or found.scheduler_type != "shell"):
+            raise BadInput(
+                f"store {place.uri}: is a folder, for jobs of this machine alone, and those of "
+                f"worker '{name}' run elsewhere; give --store mongodb://host/database"
+            )
     return first
 
 

@@ -7,13 +7,11 @@ Improved tangents (Henkelman and Jónsson, J. Chem. Phys. 113, 9978 (2000)) and 
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ase import Atoms
 from pymatgen.core import Structure
 
@@ -32,7 +30,7 @@ from workflows.neb_path import (
     unwrapped,
 )
 from workflows.neb_relax import RelaxedPath, relax_path
-from workflows.neb_run import BudgetSpent, Run
+from workflows.neb_run import Run
 from workflows.neb_symmetry import find_swap
 from workflows.neb_types import (
     NebFailure,
@@ -157,29 +155,13 @@ def run_neb(
     )
 
 
-def saddle(run: Run, path: RelaxedPath, step_ang: float = 0.05) -> Saddle | None:
-    """Mode and curvature of the highest image; None where the path is highest at an end.
-
-    One more force call: the curvature along the path has to be negative. It is left out where
-    the budget is spent or nothing climbed.
-    """
+def saddle(run: Run, path: RelaxedPath) -> Saddle | None:
+    """Mode and curvature of the highest image; None where the path is highest at a minimum."""
     top = int(path.energies_ev.argmax())
     if top in path.ends:
         run.warnings.append("the path is highest at a minimum: there is no saddle on it")
         return None
-    mode, image = tangent(path.images, top), path.images[top]
-    curvature = None
-    if path.converged and run.settings.climb:
-        moved = image.copy()
-        moved.positions += step_ang * mode
-        with contextlib.suppress(BudgetSpent):
-            (there,) = run.evaluate([moved], [f"image-{top:02d}"])
-            curvature = float(np.vdot(image.get_forces() - there.forces_ev_ang, mode)) / step_ang
-            barrier = barriers(path.energies_ev)["barrier_ev"]
-            run.report("saddle", 0, path.fmax_ev_ang, barrier)
-    if curvature is not None and curvature > 0:
-        run.warnings.append(f"the highest image is no saddle: curvature {curvature:+.2f} eV/Å²")
-    return Saddle(top, mode, curvature)
+    return Saddle(top, tangent(path.images, top), path.curvatures_ev_ang2.get(top))
 
 
 def as_atoms(structure: Structure | Atoms) -> Atoms:

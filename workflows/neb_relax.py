@@ -7,7 +7,7 @@ straight initial path, the string method. All of it draws on one budget of force
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from ase import Atoms
@@ -46,6 +46,8 @@ class RelaxedPath:
         Half of it was computed.
     ends
         Indices of the images at rest: both ends, and the minima that it was split at.
+    curvatures_ev_ang2
+        Along the path, at the saddles that were looked at, by image.
     """
 
     images: list[Atoms]
@@ -53,6 +55,7 @@ class RelaxedPath:
     fmax_ev_ang: float
     symmetric: bool
     ends: list[int]
+    curvatures_ev_ang2: dict[int, float] = field(default_factory=dict)
 
     @property
     def energies_ev(self) -> np.ndarray:
@@ -142,7 +145,13 @@ def _attempt(
         name = "climbing band" if settings.climb else "band"
         if not _stage(run, band, name, settings.fmax_ev_ang):
             return None
-    return _settled(band, converged=True)
+    found = _settled(band, converged=True)
+    if settings.climb:
+        found.curvatures_ev_ang2 = _curvature(run, found)
+        if any(value > 0 for value in found.curvatures_ev_ang2.values()):
+            run.warnings.append("the climbing image converged on what is no saddle")
+            return None
+    return found
 
 
 def _stage(run: Run, band: Band, stage: str, target_ev_ang: float) -> bool:
@@ -156,6 +165,25 @@ def _stage(run: Run, band: Band, stage: str, target_ev_ang: float) -> bool:
     run.warnings.append(f"{stage}: {name} did not converge, went on with fire in smaller steps")
     band.back_to_best()
     return BAND_OPTIMISERS["fire"](band, target_ev_ang, run.settings.max_steps)
+
+
+def _curvature(run: Run, path: RelaxedPath, step_ang: float = 0.05) -> dict[int, float]:
+    """Curvature along the path at its highest image, by one more force call.
+
+    Empty where the path is highest at an end, or the budget is spent.
+    """
+    top = int(path.energies_ev.argmax())
+    if top in path.ends:
+        return {}
+    image, along = path.images[top], tangent(path.images, top)
+    moved = image.copy()
+    moved.positions += step_ang * along
+    try:
+        ((_, there),) = run.evaluate([moved], [f"image-{top:02d}"])
+    except BudgetSpent:
+        return {}
+    run.report("saddle", 0, path.fmax_ev_ang, barriers(path.energies_ev)["barrier_ev"])
+    return {top: float(np.vdot(image.get_forces() - there, along)) / step_ang}
 
 
 def split(run: Run, band: Band, splits: int) -> RelaxedPath | None:
@@ -177,10 +205,7 @@ def split(run: Run, band: Band, splits: int) -> RelaxedPath | None:
     apart = [float(np.linalg.norm(middle.positions - end.positions)) for end in (first, last)]
     if min(apart) < APART_ANG:
         return None
-    depth = min(energies[:at].max(), energies[at:].max()) - middle.get_potential_energy()
-    run.warnings.append(
-        f"an intermediate minimum {depth:.3f} eV deep lies on the path, which is split there"
-    )
+    place = len(run.warnings)
     one = relax_path(run, _segment(run, band.images[: at + 1], first, middle), None, splits + 1)
     swap = band.swap
     own_twin = swap is not None and np.allclose(
@@ -191,12 +216,20 @@ def split(run: Run, band: Band, splits: int) -> RelaxedPath | None:
     else:
         two = relax_path(run, _segment(run, band.images[at:], middle, last), None, splits + 1)
     shift = len(one.images) - 1
+    depth = min(part.energies_ev.max() for part in (one, two)) - middle.get_potential_energy()
+    run.warnings.insert(
+        place, f"an intermediate minimum {depth:.3f} eV deep lies on the path, which is split there"
+    )
+    curvatures = one.curvatures_ev_ang2 | {
+        index + shift: value for index, value in two.curvatures_ev_ang2.items()
+    }
     return RelaxedPath(
         images=one.images + two.images[1:],
         converged=one.converged and two.converged,
         fmax_ev_ang=max(one.fmax_ev_ang, two.fmax_ev_ang),
         symmetric=own_twin,
         ends=one.ends + [index + shift for index in two.ends[1:]],
+        curvatures_ev_ang2=curvatures,
     )
 
 
@@ -216,8 +249,10 @@ def _mirrored(path: RelaxedPath, swap: Swap, last: Atoms) -> RelaxedPath:
         near = middle.copy()
         near.positions += share * (last.positions - middle.positions)
         images.append(swap.image_of(image, near))
-    ends = [len(images) - 1 - index for index in reversed(path.ends)]
-    return RelaxedPath(images, path.converged, path.fmax_ev_ang, True, ends)
+    last_index = len(images) - 1
+    ends = [last_index - index for index in reversed(path.ends)]
+    curvatures = {last_index - k: value for k, value in path.curvatures_ev_ang2.items()}
+    return RelaxedPath(images, path.converged, path.fmax_ev_ang, True, ends, curvatures)
 
 
 def ridge(run: Run, band: Band) -> np.ndarray | None:

@@ -63,7 +63,8 @@ def _parity(results: Sequence[Result]) -> Figure:
         axis.set_title(
             f"{result.model}, {score['n']} bands\nMAE {score['mae_ev']:.3f} eV{r2}", size=8
         )
-        axis.set(xlim=(0, top), ylim=(0, top), aspect="equal")
+        ticks = range(0, int(top) + 1, 2 if top > 4 else 1)
+        axis.set(xlim=(0, top), ylim=(0, top), aspect="equal", xticks=ticks, yticks=ticks)
     for axis in list(axes)[len(ordered) :]:
         axis.set_visible(False)
     figure.supxlabel("DFT barrier (eV)", size=9)
@@ -97,7 +98,7 @@ def _calibration(results: Sequence[Result]) -> Figure:
     axis: Axes
     for axis in (by_width, by_ion):
         axis.axhline(0.9, color="0.6", linewidth=0.8)
-        axis.set_ylim(0.5, 1)
+        axis.set_ylim(0.5, 1.02)
     by_width.set(xlabel="width of the 90 % interval (eV)", ylabel="share inside")
     by_ion.set(xlabel="working ion, bands")
     by_width.legend(frameon=False)

@@ -24,7 +24,9 @@ extensions = [
     "sphinx.ext.viewcode",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "_templates", "figures"]
+exclude_patterns = ["_build", "_templates"]
+# Pages of figures and tables are made by benchmarks.
+suppress_warnings = ["toc.empty_glob"]
 
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3

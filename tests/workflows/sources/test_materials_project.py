@@ -69,6 +69,8 @@ def test_the_query_reaches_the_server_in_its_own_terms(server):
         band_gap=[0.5, 10],
         theoretical=False,
         spacegroup_number=62,
+        is_stable=True,
+        possible_species=["Fe3+", "O2-"],
     )
     list(asked.records("Li"))
     first = server.requests[0]
@@ -80,6 +82,8 @@ def test_the_query_reaches_the_server_in_its_own_terms(server):
     assert (first["band_gap_min"], first["band_gap_max"]) == ("0.5", "10.0")
     assert (first["theoretical"], first["deprecated"]) == ("False", "False")
     assert first["spacegroup_number"] == "62"
+    assert first["is_stable"] == "True"
+    assert first["possible_species"] == "Fe3+,O2-"
     assert first["_fields"] == "material_id"
 
 

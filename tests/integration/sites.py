@@ -178,10 +178,6 @@ class Slurm:
             words, env=os.environ | self.environment, capture_output=True, text=True, check=False
         )
 
-    def jobs(self) -> list[str]:
-        """Return the ids of the jobs that run or wait."""
-        return self.call("squeue", "-h", "-o", "%i").stdout.split()
-
     def stop(self) -> None:
         """End the daemons, and what they had still running."""
         self.call("scancel", "--signal=KILL", "--batch", "-u", "root")

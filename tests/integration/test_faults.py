@@ -6,6 +6,7 @@ commands that ``hopscreen status`` names.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pymongo.errors import PyMongoError
 from sites import BIN, JobflowRemote, MongoServer, documents, kill_tree, wait_until
 
 from stores.documents import BarrierDoc
@@ -97,6 +99,19 @@ class Screen:
             assert done.returncode == 0, done.stdout + done.stderr
         self.start_runner()
 
+    def close(self) -> None:
+        """Leave nothing running, however the test ended."""
+        if self.runner is not None and self.runner.poll() is None:
+            self.runner.kill()
+        with contextlib.suppress(PyMongoError):
+            for job in self.jf.jobs():
+                number = job["remote"]["process_id"]
+                if job["state"] in ("SUBMITTED", "RUNNING") and number:
+                    if job["worker"] == "here":
+                        kill_tree(int(number))
+                    elif self.jf.slurm is not None:
+                        self.jf.slurm.call("scancel", "--signal=KILL", "--full", number)
+
     def finish(self) -> None:
         """Let the runner come to the end, and start it again if it fell with something."""
         for _ in range(5):
@@ -113,9 +128,17 @@ class Screen:
 def test_submitted_twice_and_killed_everywhere(server, tmp_path, write_spec):
     jf = JobflowRemote(tmp_path, server.uri)
     uri = f"{server.uri}/faults"
-    screen = Screen(jf, uri)
-    spec = write_spec(mace_neb=NEB, launch={"environment": ["export HOPSCREEN_PROCESSES=1"]})
+    with contextlib.closing(Screen(jf, uri)) as screen:
+        spec = write_spec(mace_neb=NEB, launch={"environment": ["export HOPSCREEN_PROCESSES=1"]})
+        _twice_and_killed(jf, uri, screen, spec, server)
+        local = jf("hopscreen", "run", str(spec), "--store", "local.store")
+        assert local.returncode == 0, local.stderr
+        assert documents(uri) == documents(tmp_path / "local.store")
 
+
+def _twice_and_killed(
+    jf: JobflowRemote, uri: str, screen: Screen, spec: Path, server: MongoServer
+) -> None:
     words = [str(BIN / "jf"), "flow", "submit", str(spec), "--store", uri, "--worker", "here"]
     at_once = [
         subprocess.Popen(words, env=os.environ | jf.environment, stderr=subprocess.PIPE, text=True)
@@ -151,10 +174,6 @@ def test_submitted_twice_and_killed_everywhere(server, tmp_path, write_spec):
     server.start()
     screen.finish()
     screen.report("database killed and restarted in a NEB")
-
-    local = jf("hopscreen", "run", str(spec), "--store", "local.store")
-    assert local.returncode == 0, local.stderr
-    assert documents(uri) == documents(tmp_path / "local.store")
 
 
 @pytest.mark.slow
@@ -208,9 +227,6 @@ def test_slurm_cancels_and_ends_and_the_disk_is_full(server, slurm, tmp_path, wr
         assert local.returncode == 0, local.stderr
         assert documents(uri) == documents(tmp_path / "local.store")
     finally:
-        if screen.runner is not None:
-            screen.runner.kill()
-        for waiting in slurm.jobs():
-            slurm.call("scancel", "--signal=KILL", "--full", waiting)
+        screen.close()
         if mounted.returncode == 0:
             subprocess.run(["umount", "--lazy", str(jf.work)], check=False)

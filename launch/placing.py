@@ -68,6 +68,7 @@ def place_for_jobflow_remote(flow: Flow, launch: LaunchOptions) -> None:
     from jobflow_remote import set_run_config
     from jobflow_remote.config.base import ExecutionConfig
 
+    _by_stage_alone(flow)
     for where, function in _places(launch):
         lines = where.environment
         set_run_config(
@@ -85,6 +86,7 @@ def place_for_fireworks(flow: Flow, launch: LaunchOptions) -> None:
     ``worker`` becomes ``_fworker``, ``resources`` and ``environment`` become ``_queueadapter``,
     which ``qlaunch`` writes into the job script in reservation mode.
     """
+    _by_stage_alone(flow)
     for where, function in _places(launch):
         queue: dict[str, Any] = dict(where.resources or {})
         if where.environment:
@@ -102,6 +104,12 @@ def place_for_fireworks(flow: Flow, launch: LaunchOptions) -> None:
                 dynamic=True,
                 dict_mod=True,
             )
+
+
+def _by_stage_alone(flow: Flow) -> None:
+    """Keep jobflow from handing the place of a job to those that it makes, whatever their stage."""
+    own = {"_set": {"pass_manager_config": False}}
+    flow.update_config(own, dynamic=True, dict_mod=True)
 
 
 def _places(

@@ -70,6 +70,7 @@ class Cp2kEngine:
     name = "cp2k"
     level: Literal["dft"] = "dft"
     shared = False  # a process and a wave function for each geometry
+    own_processes = True
 
     def __init__(
         self,

@@ -3,14 +3,16 @@
 A potential that takes many structures at once has a method ``evaluate(images)``. On a GPU the
 bands of several hops are relaxed side by side, each in its own thread, and :class:`Together`
 joins what they ask for into one call. On a CPU a batch is no faster than its images one by one,
-so hops are spread over processes instead; the calls are the same ones.
+so hops are spread over processes instead; the calls are the same ones. A DFT code computes the
+images of its one hop in processes side by side where there are cores for it.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -18,6 +20,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkab
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
+
+from workflows.pool import available_processes, single_thread
 
 if TYPE_CHECKING:
     from workflows.engines import Engine
@@ -82,6 +86,65 @@ class OneByOne:
         return self._calculators[key]
 
 
+class InProcesses:
+    """Images side by side in processes, for engines whose images keep a state of their own.
+
+    Each label has a process that holds its calculator, wave function included, from one call to
+    the next. No MPI is needed, and one thread or MPI rank each is what they get.
+
+    Parameters
+    ----------
+    engine
+        Picklable.
+    processes
+        At most so many compute at once.
+    """
+
+    def __init__(self, engine: Engine, folder: Path | None, processes: int) -> None:
+        self.engine, self.folder = engine, folder
+        self._alone = OneByOne(engine, folder)
+        self._free = threading.Semaphore(processes)
+        self._workers: dict[str, ProcessPoolExecutor] = {}
+
+    def evaluate(self, images: Sequence[Atoms], labels: Sequence[str]) -> list[Evaluation]:
+        """Run a single image here, several in their processes."""
+        if len(images) == 1 and labels[0] not in self._workers:
+            return self._alone.evaluate(images, labels)
+        with ThreadPoolExecutor(len(images)) as threads:
+            return list(threads.map(self._one, images, labels))
+
+    def _one(self, image: Atoms, label: str) -> Evaluation:
+        with self._free:
+            bare = image.copy()
+            return self._worker(label).submit(_in_worker, bare, label).result()
+
+    def _worker(self, label: str) -> ProcessPoolExecutor:
+        if label not in self._workers:
+            # Spawned, as in workflows.pool: threads do not survive a fork.
+            self._workers[label] = ProcessPoolExecutor(
+                1,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_start_worker,
+                initargs=(self.engine, self.folder),
+            )
+        return self._workers[label]
+
+
+_worker_forces: OneByOne | None = None
+
+
+def _start_worker(engine: Engine, folder: Path | None) -> None:
+    global _worker_forces
+    single_thread()
+    _worker_forces = OneByOne(engine, folder)
+
+
+def _in_worker(image: Atoms, label: str) -> Evaluation:
+    assert _worker_forces is not None
+    (found,) = _worker_forces.evaluate([image], [label])
+    return found
+
+
 @dataclass
 class InOneCall:
     """An engine with ``evaluate(images)``."""
@@ -95,7 +158,11 @@ class InOneCall:
 
 def forces_of(engine: Engine, folder: Path | None = None) -> Forces:
     """Choose how an engine is asked."""
-    return InOneCall(engine) if isinstance(engine, Batched) else OneByOne(engine, folder)
+    if isinstance(engine, Batched):
+        return InOneCall(engine)
+    if getattr(engine, "own_processes", False) and available_processes() > 1:
+        return InProcesses(engine, folder, available_processes())
+    return OneByOne(engine, folder)
 
 
 @dataclass

@@ -63,6 +63,7 @@ class GpawEngine:
     name = "gpaw"
     level: Literal["dft"] = "dft"
     shared = False  # a wave function belongs to one geometry
+    own_processes = True
 
     def __init__(self, elements: Collection[str] | None = None, **settings: Any) -> None:
         for package in ("gpaw", "gpaw_data"):

@@ -7,9 +7,10 @@ from functools import partial
 import numpy as np
 import pytest
 from ase.build import bulk
+from emt_factory import emt
 
-from workflows.engines import get_potential
-from workflows.engines.forces import OneByOne, forces_of, side_by_side
+from workflows.engines import AseEngine, get_potential
+from workflows.engines.forces import InProcesses, OneByOne, forces_of, side_by_side
 from workflows.neb import NebFailure, NebSettings, run_neb
 
 
@@ -98,6 +99,24 @@ def test_a_hop_that_fails_does_not_hold_up_the_others():
 
 def _run(hop, engine, settings, forces):
     return run_neb(*hop, engine, settings, forces=forces)
+
+
+def test_images_in_processes_give_the_same_and_keep_their_calculators():
+    engine = AseEngine("emt", emt, shared=False)
+    forces = InProcesses(engine, None, processes=2)
+    images = []
+    for seed in (0, 1):
+        image = bulk("Cu", cubic=True).repeat(2)
+        image.rattle(0.05, seed=seed)
+        images.append(image)
+    for _ in range(2):
+        here = OneByOne(engine, None).evaluate(images, ["a", "b"])
+        there = forces.evaluate(images, ["a", "b"])
+        for one, other in zip(here, there, strict=True):
+            assert one.energy_ev == pytest.approx(other.energy_ev, abs=1e-10)
+            assert one.forces_ev_ang == pytest.approx(other.forces_ev_ang, abs=1e-10)
+        images[0].positions[0, 0] += 0.1
+    assert sorted(forces._workers) == ["a", "b"]
 
 
 def test_an_error_of_the_engine_reaches_every_hop():

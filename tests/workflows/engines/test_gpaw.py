@@ -14,6 +14,7 @@ from stores.errors import BadInput
 from workflows.bands import build_endpoints
 from workflows.dft import dft_preset
 from workflows.engines import get_engine
+from workflows.engines.forces import InProcesses, OneByOne
 from workflows.engines.gpaw import GpawSettings
 from workflows.hops import distinct_hops
 from workflows.hosts import prepare_host
@@ -114,3 +115,15 @@ def test_lithium_vacancy_in_li2o_by_climbing_image_dft(tmp_path):
     assert {step.stage for step in steps} >= {"initial end", "climbing band"}
     assert {"initial", "image-01"} <= {log.parent.name for log in tmp_path.glob("*/gpaw.txt")}
     assert np.isfinite(result.images[1].get_forces()).all()
+
+
+@installed
+def test_images_side_by_side_give_the_same(tmp_path):
+    engine = get_engine("gpaw", cutoff_ev=300, kpoint_density_ang=None, spin_polarised=False)
+    images = [bulk("LiF", "rocksalt", a=a) for a in (3.9, 4.1)]
+    labels = ["image-01", "image-02"]
+    alone = OneByOne(engine, None).evaluate(images, labels)
+    beside = InProcesses(engine, tmp_path, processes=2).evaluate(images, labels)
+    for one, other in zip(alone, beside, strict=True):
+        assert one.energy_ev == pytest.approx(other.energy_ev, abs=1e-6)
+    assert {log.parent.name for log in tmp_path.glob("*/gpaw.txt")} == set(labels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from jobflow import job
@@ -15,7 +16,15 @@ from stores.hashing import content_hash
 from stores.screen_store import open_store
 from workflows.duplicates import Duplicates
 from workflows.filters import Refused, apply_filters
-from workflows.hosts import Unfit, host_of, prepare_host, structure_hash
+from workflows.hosts import (
+    PackedHost,
+    Unfit,
+    host_of,
+    pack,
+    prepare_host,
+    structure_hash,
+    unpack,
+)
 from workflows.insertion import (
     Filled,
     InsertionOptions,
@@ -134,8 +143,9 @@ def candidate_docs(
     """
     origin = provenance()
     seen: Duplicates | None = None
-    # Hosts without the ion wait for the others, among which their twins are.
-    empty: list[CandidateRecord] = []
+    # Hosts without the ion wait for the others, among which their twins are; packed, for they
+    # may be many.
+    empty: list[tuple[CandidateRecord, PackedHost]] = []
     sought: Twins | None = None
     if screen.insertion and screen.insertion.twins:
         sought = Twins(screen.working_ion)
@@ -150,8 +160,9 @@ def candidate_docs(
                 if doc.material_id in known:
                     digest = doc.structure_hash or ""
                     seen.remember(doc.material_id, host_of(doc), digest, doc.inserted is not None)
-        if screen.insertion and is_empty(record.structure, screen.working_ion):
-            empty.append(record)
+        host = record.structure
+        if sought and host and host.is_ordered and is_empty(host, screen.working_ion):
+            empty.append((replace(record, structure=None), pack(host)))
             continue
         doc = candidate_doc(record, screen, origin, seen)
         if doc.status == "ok" and sought is not None:
@@ -160,8 +171,9 @@ def candidate_docs(
     if sought is not None and empty:
         for doc in twins:
             sought.remember(doc.material_id, host_of(doc))
-    for record in empty:
-        yield record, candidate_doc(record, screen, origin, seen, sought)
+    for record, packed in empty:
+        whole = replace(record, structure=unpack(packed))
+        yield record, candidate_doc(whole, screen, origin, seen, sought)
 
 
 def twins_of(screen: ScreenSpec) -> dict[str, Any]:

@@ -87,13 +87,11 @@ def compare(
             *comparison.read_results(results or comparison.SHIPPED, bands),
         ]
         rows = comparison.rank(found, bands, threshold)
-        cases = comparison.by_scenario(found, bands)
-        curves = comparison.learning_curves(found)
         written = plots(found, out) if out is not None else []
     if format_ is Format.JSON:
-        print_json({"models": rows, "scenarios": cases, "learning_curves": curves})
+        print_json(rows)
         return
-    sections = report(rows, cases, curves)
+    sections = report(rows)
     for section in sections:
         print_rich(section.as_table(), section.note)
     if out is not None:

@@ -32,18 +32,16 @@ class Section:
         return "\n".join([lines[0], rule, *lines[1:], "", self.note, ""])
 
 
-def report(
-    rows: Sequence[Mapping[str, Any]],
-    cases: Mapping[str, Mapping[str, Any]],
-    curves: Mapping[str, Mapping[int, float]],
-) -> list[Section]:
+def report(rows: Sequence[Mapping[str, Any]]) -> list[Section]:
     """Return the sections: all models, scenarios, learning curves, structure classes.
 
     Parameters
     ----------
-    rows, cases, curves
-        From ``rank``, ``by_scenario`` and ``learning_curves`` of :mod:`em_model.paper.compare`.
+    rows
+        From :func:`em_model.paper.compare.rank`.
     """
+    cases = {row["model"]: row["by_scenario"] for row in rows if row.get("by_scenario")}
+    curves = {row["model"]: row["learning_curve"] for row in rows if row.get("learning_curve")}
     sections = [_models(rows), _scenarios(cases)]
     if curves:
         sections.append(_curves(curves))

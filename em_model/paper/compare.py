@@ -157,14 +157,14 @@ def model_result(model: BandModel, bands: Sequence[Band]) -> Result:
     )
 
 
-def scores(result: Result, bands: Sequence[Band], threshold_ev: float = GOOD_EV) -> dict[str, Any]:
+def scores(result: Result, threshold_ev: float = GOOD_EV) -> dict[str, Any]:
     """Figures of merit of a result.
 
     Returns
     -------
     dict
         :func:`em_model.evaluate.metrics`, and ``model``, ``split``, ``paths_told_apart``,
-        ``by_structure_class``, ``by_scenario``.
+        ``by_structure_class``.
     """
     known = result.barrier_ev
     figures = metrics(result.predicted_ev, known, result.interval_90_ev, threshold_ev=threshold_ev)
@@ -176,7 +176,6 @@ def scores(result: Result, bands: Sequence[Band], threshold_ev: float = GOOD_EV)
         **figures,
         "paths_told_apart": told_apart(result.predicted_ev, known, hosts),
         "by_structure_class": by_group(result.predicted_ev, known, classes, least=10),
-        "by_scenario": by_group(result.predicted_ev, known, _scenarios(result, bands)),
     }
 
 
@@ -185,15 +184,21 @@ def rank(
 ) -> list[dict[str, Any]]:
     """Scores of all models on hosts unseen, best first, and the published figures last.
 
+    Each row is that of :func:`scores` with ``by_scenario`` and ``learning_curve`` (None where
+    there is none).
+
     ``mae_over_model3`` is the error over that of :data:`REFERENCE` on the bands of both, since
     some models were trained on one fold only; the order is by it where it is known.
     """
     whole = main_results(results)
     reference = next((r for r in whole if r.model.startswith(REFERENCE)), None)
+    cases, curves = by_scenario(results, bands), learning_curves(results)
     rows = []
     for result in whole:
-        row = scores(result, bands, threshold_ev)
+        row = scores(result, threshold_ev)
         row["mae_over_model3"] = None if reference is None else _ratio(result, reference)
+        row["by_scenario"] = cases[result.model]
+        row["learning_curve"] = curves.get(result.model)
         rows.append(row)
     rows.sort(key=_order)
     return [*rows, *PUBLISHED]

@@ -54,7 +54,7 @@ def test_evaluate_says_how_well_by_scenario(tmp_path, monkeypatch, capfd):
     bands = [replace(band, structure_class="ROCKSALT") for band in host_bands()]
     learned, asked = write_bands(tmp_path / "l.jsonl", bands[:10]), tmp_path / "a.jsonl"
     write_bands(asked, [rocksalt_band(0.3), *bands[9:]])
-    recipe = ModelRecipe(folds=3, networks=False, forest=TreeSettings(trees=5))
+    recipe = ModelRecipe(folds=3, forest=TreeSettings(trees=5))
     build_model(bands[:10], recipe, tmp_path / "models" / "m", name="m")
     call = ["em", "evaluate", str(asked), "--model", "m", "--training", str(learned)]
     assert run_command([*call, "--format", "json"]) == 0

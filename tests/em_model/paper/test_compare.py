@@ -43,7 +43,7 @@ def test_scores(bands, tmp_path):
     exact["0"] = [1.0, 1.4]
     write(tmp_path, "shifted", shifted, intervals_90=exact)
     (result,) = read_results(tmp_path, bands)
-    row = scores(result, bands)
+    row = scores(result)
     assert row["mae_ev"] == pytest.approx(0.1)
     assert row["rmse_ev"] == pytest.approx(0.1)
     assert row["mae_se_ev"] == pytest.approx(0, abs=1e-12)
@@ -57,7 +57,7 @@ def test_scores(bands, tmp_path):
     # those at 0.1 exactly by rounding.
     assert row["paths_told_apart"]["share"] == 1.0
     assert row["paths_told_apart"]["hosts"] == 1
-    strict = scores(result, bands, threshold_ev=0.35)
+    strict = scores(result, threshold_ev=0.35)
     assert strict["confusion"]["good_called_good"] == 1  # 0.3 becomes 0.4
     assert strict["confusion"]["good_called_bad"] == 1
 
@@ -157,10 +157,10 @@ def test_a_folder_without_results(bands, tmp_path):
 
 def test_a_model_is_scored_on_hosts_that_its_parts_have_not_seen(tmp_path):
     bands = host_bands()
-    recipe = ModelRecipe(folds=3, networks=False, forest=TreeSettings(trees=5))
+    recipe = ModelRecipe(folds=3, forest=TreeSettings(trees=5))
     model = build_model(bands, recipe, tmp_path / "m", name="m")
     result = model_result(model, bands)
-    row = scores(result, bands)
+    row = scores(result)
     for figure in ("mae_ev", "r2", "interval_coverage_90"):
         assert row[figure] == pytest.approx(model.card["cross_validation"][figure])
     seen = np.array([p.barrier_ev for p in model.predict(bands)])

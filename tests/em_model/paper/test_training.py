@@ -168,7 +168,7 @@ def test_folds_dealt_by_path_part_hosts(bands):
 
 def test_a_model_of_ours_is_made_again_without_each_fold(bands, tmp_path, monkeypatch):
     monkeypatch.setenv("HOPSCREEN_MODELS", str(tmp_path / "models"))
-    recipe = ModelRecipe(folds=2, networks=False, forest=TreeSettings(trees=5))
+    recipe = ModelRecipe(folds=2, forest=TreeSettings(trees=5))
     build_model(bands, recipe, tmp_path / "models" / "mine", name="mine")
     data = write_bands(tmp_path / "bands.jsonl", bands)
     call = ["train", str(data), "--model", "mine", "--folds", "3", "--out", str(tmp_path / "out")]

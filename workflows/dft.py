@@ -69,7 +69,9 @@ class DftPreset:
         BadInput
             The engine is not installed.
         """
-        options = dict(self.options, charge_e=self.charge_e(working_ion, mode))
+        options = dict(self.options)
+        if self.charged_vacancy:
+            options["charge_e"] = self.charge_e(working_ion, mode)
         if self.closed_shells_only:
             options["elements"] = closed_shell_elements()
         return get_engine(self.engine, **options)
@@ -128,8 +130,13 @@ PRESETS: dict[str, dict[str, DftPreset]] = {
     "vasp": {
         # VTST's climbing image; settings are those of workflows/engines/vasp.py
         **{
-            name: DftPreset(engine="vasp", options={"preset": name}, neb=NebSettings(images=5))
-            for name in ("mp", "pbe", "r2scan")
+            name: DftPreset(engine="vasp", options={"preset": settings}, neb=NebSettings(images=5))
+            for name, settings in (
+                ("production", "mp"),
+                ("mp", "mp"),
+                ("pbe", "pbe"),
+                ("r2scan", "r2scan"),
+            )
         },
         "mp-stock": DftPreset(
             engine="vasp",
@@ -180,7 +187,10 @@ def _own_preset(engine: str, path: Path) -> DftPreset:
     except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise BadInput(f"dft_neb.preset: {path}: not a YAML mapping ({reason})") from None
-    base = dft_preset(engine, content.pop("base", next(iter(PRESETS.get(engine, {"": None})))))
+    if engine in PRESETS:
+        base = dft_preset(engine, content.pop("base", "production"))
+    else:  # an installed engine, of which nothing is known
+        base = DftPreset(engine, {}, NebSettings(images=5), charged_vacancy=False)
     allowed = {field.name for field in fields(DftPreset)} - {"engine"}
     for key in content:
         if key not in allowed:

@@ -75,3 +75,40 @@ def test_every_demo_is_labelled_and_believed_less():
             assert (preset.label == "demo") == (name == "demo")
             if name == "demo":
                 assert preset.interval_halfwidth_ev >= 0.3
+
+
+def test_own_preset_says_what_differs(tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_text("base: mp\noptions: {flavour: stock}\nneb: {images: 7}\nlabel: trial\n")
+    preset, base = dft_preset("vasp", str(own)), dft_preset("vasp", "mp")
+    assert preset.neb.images == 7
+    assert preset.neb.fmax_ev_ang == base.neb.fmax_ev_ang
+    assert preset.options == {"preset": "mp", "flavour": "stock"}
+    assert preset.label == "trial"
+
+
+def test_engine_without_presets_takes_a_file_alone(tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_text("options: {model: big}\n")
+    preset = dft_preset("installed", str(own))
+    assert preset.options == {"model": "big"}
+    assert not preset.charged_vacancy
+    with pytest.raises(BadInput, match="has no presets"):
+        dft_preset("installed", "production")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("optoins: {}", "optoins: unknown key; did you mean 'options'"),
+        ("neb: {imagse: 3}", "imagse"),
+        ("base: mpp", "'mpp' is no preset of vasp"),
+        ("- 1", "not a YAML mapping"),
+    ],
+)
+def test_wrong_preset_file_is_one_line(tmp_path, text, said):
+    own = tmp_path / "own.yaml"
+    own.write_text(text)
+    with pytest.raises(BadInput, match=said) as caught:
+        dft_preset("vasp", str(own))
+    assert "\n" not in str(caught.value)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-KINDS: tuple[str, ...] = ("network", "forest", "kernel")
+KINDS: tuple[str, ...] = ("forest", "kernel")
 """Kinds of members, in the order of :attr:`Evidence.roots`."""
 
 MIN_GROUP = 20
@@ -29,8 +29,7 @@ _FLOOR = 0.03
 class Evidence:
     """What the members say about n bands, in √eV.
 
-    ``roots`` (n, len(KINDS)) has NaN in the column of a kind that the model lacks; ``spread``
-    (n,) is the forest's deviation over its trees.
+    ``roots`` has shape (n, len(KINDS)); ``spread`` (n,) is the forest's deviation over its trees.
     """
 
     roots: np.ndarray
@@ -38,8 +37,8 @@ class Evidence:
     ions: tuple[str, ...]
 
     def rows(self, chosen: np.ndarray) -> Evidence:
-        """The evidence about some of the bands (boolean mask)."""
-        ions = tuple(ion for ion, kept in zip(self.ions, chosen, strict=True) if kept)
+        """The evidence about some of the bands (boolean mask or indices)."""
+        ions = tuple(np.array(self.ions)[chosen].tolist())
         return Evidence(self.roots[chosen], self.spread[chosen], ions)
 
 
@@ -68,11 +67,10 @@ class Calibration:
         # Not needed to predict, and slow to load.
         from scipy.optimize import nnls
 
-        there = np.isfinite(evidence.roots).all(axis=0)
         candidates = [
             tuple(i / 20 for i in parts)
             for parts in product(range(21), repeat=len(KINDS))
-            if sum(parts) == 20 and all(ok or i == 0 for i, ok in zip(parts, there, strict=True))
+            if sum(parts) == 20
         ]
         errors = [np.abs(_mixed(evidence, s) ** 2 - barriers).mean() for s in candidates]
         shares = candidates[int(np.argmin(errors))]
@@ -132,12 +130,11 @@ def cross_calibrated(
 
 
 def _mixed(evidence: Evidence, shares: Sequence[float]) -> np.ndarray:
-    # A kind that is not there has share nought, and NaN times nought must be nought.
-    return np.maximum(np.nan_to_num(evidence.roots) @ np.asarray(shares), _FLOOR)
+    return np.maximum(evidence.roots @ np.asarray(shares), _FLOOR)
 
 
 def _regressors(evidence: Evidence, root: np.ndarray) -> np.ndarray:
-    apart = np.nanstd(evidence.roots, axis=1)
+    apart = evidence.roots.std(axis=1)
     return np.stack([np.ones_like(root), evidence.spread, apart, root], axis=1)
 
 

@@ -1,10 +1,10 @@
-"""Making a band model: members for each fold, forests, calibration, card."""
+"""Making a band model: descriptors, members for each fold, calibration, card."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -13,30 +13,32 @@ from typing import Any
 import numpy as np
 
 from em_model.conformal import KINDS, MIN_GROUP, Calibration, Evidence, cross_calibrated
-from em_model.data import Band, host_folds, require_barriers
+from em_model.data import Band, assign_hosts, host_folds, require_barriers
+from em_model.descriptors import describe
 from em_model.errors import BadInput
 from em_model.evaluate import metrics
-from em_model.features import path_features
-from em_model.finetuning import (
-    FinetuneRecipe,
-    Member,
-    States,
-    finetune_member,
-    load_trunk,
-    pooled_states,
-    training_states,
-)
+from em_model.graphs import GraphSettings, band_graph
+from em_model.network import NetworkSettings
 from em_model.predictor import BandModel, Domain, shipped_folder
 from em_model.tabular import Tabular
 from em_model.training import Log, pick_device
 from em_model.trees import TreeSettings
+from em_model.trunk import load_trunk, pooled_states
 
 
 @dataclass(frozen=True)
-class ModelRecipe(FinetuneRecipe):
-    """A fine-tuning recipe and the forest's; ``networks`` True adds fine-tuned read-outs."""
+class ModelRecipe:
+    """Everything that decides a model, besides the data and the pre-trained encoder.
 
-    networks: bool = False
+    ``network`` gives the encoder's sizes, ``graph`` how bands are cut for it; ``folds`` and
+    ``split_seed`` deal hosts for cross-validation and calibration.
+    """
+
+    seed: int = 0
+    folds: int = 5
+    split_seed: int = 0
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    graph: GraphSettings = field(default_factory=GraphSettings)
     forest: TreeSettings = field(default_factory=TreeSettings)
 
 
@@ -53,9 +55,6 @@ def build_model(
 ) -> BandModel:
     """Train, cross-validate and calibrate a model; write it to ``folder``.
 
-    Finished members and checkpoints in ``folder/work`` are taken up, so the same call goes on
-    after a crash.
-
     Parameters
     ----------
     bands
@@ -67,7 +66,7 @@ def build_model(
     name
         Of the model.
     encoder
-        Pre-trained encoder, None to start from scratch.
+        Pre-trained encoder, None for a model without.
     data
         What the card says about the data (file names, hashes).
 
@@ -82,54 +81,41 @@ def build_model(
     folds = host_folds(bands, recipe.folds, recipe.split_seed)
     if len(np.unique(folds)) < recipe.folds:
         raise BadInput(f"data: {recipe.folds} folds need bands of as many hosts, at least")
-    paths = np.array([path_features(b) for b in bands])
     true_roots = np.sqrt(np.maximum(barriers, 0.0))
-    roots, spread = np.full((len(bands), len(KINDS)), np.nan), np.empty(len(bands))
-    trunk, pools, copies = None, None, []
+    weight = np.array([band.weight for band in bands])
+    trunk, pools = None, None
     if encoder is not None:
-        count = recipe.copies if recipe.networks else 1
         if log:
-            log(f"running {count} x {len(bands)} bands through the pre-trained trunk")
+            log(f"running {len(bands)} bands through the pre-trained trunk")
         trunk = load_trunk(encoder, recipe.network, pick_device(device))
-        copies = training_states(bands, replace(recipe, copies=count), trunk)
-        pools = pooled_states(copies[0][0])
-    elif recipe.networks:
-        raise BadInput("encoder: missing; networks need one of `em pretrain` (--encoder)")
-    tabulars = []
+        pools = pooled_states(trunk, [band_graph(b, recipe.graph) for b in bands])
+    known = describe(bands, pools)
+    roots, spread = np.empty((len(bands), len(KINDS))), np.empty(len(bands))
     for k in range(recipe.folds + 1):
         # Fold numbers end below recipe.folds: the last one learns from all bands.
-        seen, unseen = np.flatnonzero(folds != k).tolist(), np.flatnonzero(folds == k).tolist()
+        seen, unseen = np.flatnonzero(folds != k), np.flatnonzero(folds == k)
         if log:
             log(f"forest and Gaussian process {k + 1} of {recipe.folds + 1}")
         tabular = Tabular.fit(
-            [bands[i] for i in seen],
-            paths[seen],
-            None if pools is None else pools[seen],
+            known.rows(seen),
             true_roots[seen],
+            weight[seen],
             recipe.forest,
             recipe.seed * 1000 + k,
         )
-        tabulars.append(tabular)
-        if unseen:
-            roots[unseen, 1], spread[unseen], roots[unseen, 2] = tabular.roots(
-                [bands[i] for i in unseen], paths[unseen], None if pools is None else pools[unseen]
-            )
-    members: list[Member] = []
-    for k in range(recipe.folds + 1 if recipe.networks and encoder else 0):
-        seen, unseen = np.flatnonzero(folds != k).tolist(), np.flatnonzero(folds == k).tolist()
-        part = [([s[i] for i in seen], f[seen]) for s, f in copies]
-        member = _member(
-            k, [bands[i] for i in seen], part, recipe, folder / "work", encoder, device, log
-        )
-        if unseen:
-            roots[unseen, 0] = member.roots([copies[0][0][i] for i in unseen], paths[unseen])
-        members.append(member)
+        if len(unseen):
+            roots[unseen], spread[unseen] = tabular.roots(known.rows(unseen))
     evidence = Evidence(roots, spread, tuple(b.working_ion for b in bands))
     model = BandModel(
         name=name,
         sha256="",
         card={
-            "data": {**(data or {}), "bands": len(bands), "hosts": len({b.host for b in bands})},
+            "data": {
+                **(data or {}),
+                "bands": len(bands),
+                "hosts": len({b.host for b in assign_hosts(bands)}),
+                "ids_sha256": _ids_sha256(bands),
+            },
             "recipe": asdict(recipe),
             "encoder_sha256": sha256(encoder.read_bytes()).hexdigest() if encoder else None,
             "versions": {
@@ -138,47 +124,16 @@ def build_model(
             "cross_validation": cross_validation(evidence, barriers, folds),
         },
         trunk=trunk,
-        members=tuple(members[: recipe.folds]),
-        whole=members[-1] if members else None,
-        tabular=tabulars[-1],
-        fold_tabulars=tuple(tabulars[:-1]),
+        tabular=tabular,
+        out_of_fold=evidence.rows(np.argsort([band.id for band in bands])),
         calibration=Calibration.fit(evidence, barriers),
-        domain=Domain.fit(bands, paths),
+        domain=Domain.fit(bands, known.path),
         graph=recipe.graph,
     )
     model.save(folder)
     saved = BandModel.load(folder, device)
     (folder / "card.md").write_text(card_text(saved), encoding="utf-8")
     return saved
-
-
-def _member(
-    k: int,
-    bands: Sequence[Band],
-    copies: Sequence[tuple[Sequence[States], np.ndarray]],
-    recipe: ModelRecipe,
-    work: Path,
-    encoder: Path | None,
-    device: str,
-    log: Log | None,
-) -> Member:
-    done = work / f"member{k}.safetensors"
-    if not done.exists() and encoder is not None:
-        member = finetune_member(
-            bands,
-            copies,
-            recipe,
-            encoder,
-            work / f"fold{k}",
-            seed=recipe.seed * 1000 + k,
-            device=device,
-            log=(lambda line: log(f"member {k + 1} of {recipe.folds + 1}: {line}"))
-            if log
-            else None,
-        )
-        member.save(done, {"fold": str(k)})
-    # Read back even when fresh: what is calibrated is what is shipped, in half precision.
-    return Member.load(done, recipe.network, pick_device(device))
 
 
 def out_of_fold(
@@ -196,22 +151,22 @@ def out_of_fold(
     BadInput
         When these are other bands than the model's.
     """
-    trained = model.card.get("data", {}).get("bands")
-    if trained != len(bands):
+    if model.card.get("data", {}).get("ids_sha256") != _ids_sha256(bands):
         raise BadInput(
-            f"model {model.name}: was trained on {trained} bands and the data has {len(bands)}; "
-            "give its own training data"
+            f"model {model.name}: was trained on {len(model.out_of_fold.spread)} other bands; "
+            f"give its own training data (here: {len(bands)} bands)"
         )
     recipe = model.card["recipe"]
     folds = host_folds(bands, recipe["folds"], recipe["split_seed"])
-    roots, spread = np.empty((len(bands), len(KINDS))), np.empty(len(bands))
-    for fold in range(recipe["folds"]):
-        rows = np.flatnonzero(folds == fold).tolist()
-        _, evidence = model.evidence([bands[i] for i in rows], fold=fold)
-        roots[rows], spread[rows] = evidence.roots, evidence.spread
-    whole = Evidence(roots, spread, tuple(band.working_ion for band in bands))
-    values, intervals = cross_calibrated(whole, require_barriers(bands), folds)
+    # The model keeps its evidence sorted by id.
+    place = np.argsort(np.argsort([band.id for band in bands]))
+    evidence = model.out_of_fold.rows(place)
+    values, intervals = cross_calibrated(evidence, require_barriers(bands), folds)
     return values, intervals, folds
+
+
+def _ids_sha256(bands: Sequence[Band]) -> str:
+    return sha256("\n".join(sorted(band.id for band in bands)).encode()).hexdigest()
 
 
 def cross_validation(evidence: Evidence, barriers: np.ndarray, folds: np.ndarray) -> dict[str, Any]:
@@ -230,10 +185,9 @@ def cross_validation(evidence: Evidence, barriers: np.ndarray, folds: np.ndarray
                 "n": count,
                 "coverage": float(covered[ions == ion].mean()),
             }
-    kinds = {k: r for k, r in zip(KINDS, evidence.roots.T, strict=True) if np.isfinite(r).all()}
     out["members"] = {
         kind: {k: metrics(np.maximum(r, 0.0) ** 2, barriers)[k] for k in _SHORT}
-        for kind, r in kinds.items()
+        for kind, r in zip(KINDS, evidence.roots.T, strict=True)
     }
     return out
 
@@ -253,14 +207,15 @@ def card_text(model: BandModel) -> str:
     coverage = ", ".join(
         f"{ion} {100 * c['coverage']:.1f} % of {c['n']}" for ion, c in cv["coverage_by_ion"].items()
     )
-    made_of = "extremely randomised trees and a Gaussian process on features of the path"
+    made_of = (
+        "extremely randomised trees on physical features of the path, and a Gaussian process on"
+        "\n  these, on fingerprints of the surroundings and on the composition"
+    )
     if model.trunk is not None:
         made_of += (
             ";\n  the process also sees the states that an edge-gated graph network, pre-trained on"
             "\n  bulk crystals, gives to the path's sites, their surroundings and bonds"
         )
-    if model.members:
-        made_of += f";\n  {len(model.members) + 1} fine-tuned read-outs of that network"
     shares = ", ".join(
         f"{kind} {share:.2f}" for kind, share in zip(KINDS, model.calibration.shares, strict=True)
     )

@@ -21,9 +21,6 @@ from scipy.spatial import cKDTree
 from em_model.data import Band, Crystal
 from em_model.elements import bond_valence_lengths, numbers_of
 
-ROLES = 4
-"""Roles of a node: host, end of the path, quarter, middle. The same from both ends."""
-
 
 @dataclass(frozen=True)
 class GraphSettings:
@@ -66,7 +63,6 @@ class Graph:
     """
 
     number: np.ndarray
-    role: np.ndarray
     neighbour: np.ndarray
     distance: np.ndarray
     valence: np.ndarray
@@ -112,21 +108,16 @@ def band_graph(band: Band, settings: GraphSettings) -> Graph:
         settings.band_neighbours,
         settings.band_cutoff_ang,
     )
-    role = np.zeros(len(nodes), dtype=np.int64)
-    role[:5] = (1, 2, 3, 2, 1)
-    return _assemble(
-        numbers[nodes], role, host_part, node_of, settings, path_part=(path_part, np.arange(5))
-    )
+    path_nodes = (path_part, np.arange(5))
+    return _assemble(numbers[nodes], host_part, node_of, settings, path_part=path_nodes)
 
 
 def crystal_graph(crystal: Crystal, settings: GraphSettings) -> Graph:
-    """Graph of a bulk crystal; every atom is a node, all with the role of a host."""
+    """Graph of a bulk crystal; every atom is a node."""
     cart = crystal.frac_coords @ crystal.lattice
     part = _bonds(crystal.lattice, cart, cart, settings.neighbours, settings.cutoff_ang)
     n = len(cart)
-    return _assemble(
-        numbers_of(crystal.species), np.zeros(n, dtype=np.int64), part, np.arange(n), settings
-    )
+    return _assemble(numbers_of(crystal.species), part, np.arange(n), settings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +156,11 @@ def periodic_images(
 
 
 def _bonds(
-    lattice: np.ndarray, centres: np.ndarray, targets: np.ndarray, count: int, cutoff: float
+    lattice: np.ndarray,
+    centres: np.ndarray,
+    targets: np.ndarray,
+    count: int,
+    cutoff: float,
 ) -> _Bonds:
     """The ``count`` nearest images of ``targets`` around each of ``centres``, itself excluded."""
     # One neighbour more sets the horizon, and the centre itself may come first.
@@ -207,7 +202,6 @@ def _weight(distance: np.ndarray, horizon: np.ndarray) -> np.ndarray:
 
 def _assemble(
     number: np.ndarray,
-    role: np.ndarray,
     bonds: _Bonds,
     node_of: np.ndarray,
     settings: GraphSettings,
@@ -234,7 +228,6 @@ def _assemble(
         direction = bonds.vector[:, :m] / bonds.distance[:, :m, None]
     return Graph(
         number=number,
-        role=role,
         neighbour=neighbour,
         distance=distance.astype(np.float32),
         valence=valence.astype(np.float32),
@@ -253,7 +246,6 @@ class Batch:
     """
 
     number: torch.Tensor
-    role: torch.Tensor
     neighbour: torch.Tensor
     distance: torch.Tensor
     valence: torch.Tensor
@@ -283,7 +275,6 @@ def collate(graphs: Sequence[Graph]) -> Batch:
 
     return Batch(
         number=cat("number"),
-        role=cat("role"),
         neighbour=torch.from_numpy(
             np.concatenate([g.neighbour + s for g, s in zip(graphs, start, strict=True)])
         ),

@@ -1,113 +1,170 @@
-"""The ensemble's chief member: a Gaussian process on physical features and learned states.
+"""The model's chief member: a Gaussian process on descriptors and learned states.
 
-A squared-exponential kernel on standardised path features, composition, and what the
-pre-trained trunk says of the path's sites and their surroundings (a deep kernel, Wilson et al.,
-AISTATS 2016, with the network held fixed). With a few hundred barriers it beats fine-tuning.
-Hyperparameters come from the marginal likelihood (Rasmussen and Williams 2006, Eq. 5.8;
-scikit-learn); what is kept is the training points and their dual weights, plain arrays.
+Its kernel is a sum of three, each a squared exponential of weighted distances: paths are alike
+that have like features in like compositions, or like surroundings, or the same geometry for the
+same ion, whatever the elements. The states of the pre-trained trunk enter the first two (a deep
+kernel, Wilson et al., AISTATS 2016, with the network held fixed). With a few hundred barriers
+this beats fine-tuning. The dual weights are those of Rasmussen and Williams 2006, Eq. 2.25; what
+is kept is the training points and these weights, plain arrays.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
-CLIP = 3.0
-"""Deviations at which a standardised feature is cut."""
+from em_model.descriptors import Descriptors
 
-COMPOSITION_SCALE = 0.75
-"""Of the square roots of element shares against all path features together."""
+CLIP = 3.0
+"""Deviations at which a standardised descriptor is cut."""
+
+TERMS: tuple[tuple[float, dict[str, float]], ...] = (
+    (0.3, {"path": 1.0, "trunk": 1.0, "shares": 0.7}),
+    (0.4, {"chemistry": 0.5, "path": 0.5, "trunk": 0.5, "shares": 0.5, "ion": 0.3}),
+    (0.3, {"geometry": 1.0, "ion": 0.6}),
+)
+"""Share of each term of the kernel, and what each block counts in its squared distance.
+
+Squared distances of a block are in units of their median over the training points.
+"""
+
+OF_ONE_SCALE = ("shares", "ion")
+"""Blocks that are not standardised: rare elements would count more than common ones."""
+
+NOISE = 0.04
+"""Variance of the noise, in units of the process's own."""
+
+POWER = 0.4
+"""The process learns barrier^POWER: more, and the few high barriers rule; less, they are lost."""
+
+_FLOOR = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """The training points of one block of descriptors.
+
+    ``mean`` and ``std`` (f,) standardise; ``points`` (n, f) are standardised, in half precision;
+    ``unit`` is the median of their squared distances.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    points: np.ndarray
+    unit: float
+
+    @classmethod
+    def fit(cls, raw: np.ndarray, *, standardise: bool) -> Block:
+        """From raw descriptors (n, f)."""
+        mean, std = np.zeros(raw.shape[1]), np.ones(raw.shape[1])
+        if standardise:
+            mean, std = raw.mean(axis=0), raw.std(axis=0)
+            std = np.where(std > 1e-9, std, 1.0)
+        # What is calibrated is what is shipped: in the precision of the file from here on.
+        mean, std = mean.astype(np.float32), std.astype(np.float32)
+        points = _scaled(raw, mean, std).astype(np.float16)
+        squared = _squared(points.astype(float), points.astype(float))
+        apart = squared[np.triu_indices(len(points), 1)]
+        apart = apart[apart > 1e-9]
+        return cls(mean, std, points, float(np.median(apart)) if len(apart) else 1.0)
+
+    @cached_property
+    def _known(self) -> np.ndarray:
+        return self.points.astype(float)
+
+    def distances(self, raw: np.ndarray) -> np.ndarray:
+        """Squared distances of raw descriptors (m, f) to the points, in units of the median."""
+        return _squared(_scaled(raw, self.mean, self.std), self._known) / self.unit
 
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """Dual form of the process's mean: Σ weightᵢ exp(−|x − xᵢ|²/2) + offset.
+    """Dual form of the process's mean: (Σ weightᵢ k(x, xᵢ) + offset)^(0.5 / POWER) is √barrier.
 
-    ``mean`` and ``std`` (f,) standardise the blocks of features laid side by side, of which
-    block i is ``widths[i]`` wide; ``points`` (n, f + elements) are the training points in
-    half precision, ``weight`` (n,) their dual weights.
+    ``blocks`` by name; ``weight`` (n,) are the dual weights.
     """
 
-    widths: tuple[int, ...]
-    mean: np.ndarray
-    std: np.ndarray
-    length: float
-    points: np.ndarray
+    blocks: dict[str, Block]
     weight: np.ndarray
     offset: float
 
     @classmethod
-    def fit(cls, blocks: Sequence[np.ndarray], shares: np.ndarray, target: np.ndarray) -> Kernel:
-        """Fit to blocks of features (n, width), element shares (n, elements), target (n,).
+    def fit(cls, known: Descriptors, roots: np.ndarray, weight: np.ndarray) -> Kernel:
+        """Fit to the descriptors, √barriers (n,) and weights (n,) of training bands."""
+        raw = _blocks(known)
+        blocks = {
+            name: Block.fit(values, standardise=name not in OF_ONE_SCALE)
+            for name, values in raw.items()
+        }
+        target = np.maximum(roots, 0.0) ** (2 * POWER)
+        weight = np.maximum(weight, 1e-6)
+        offset = float(np.average(target, weights=weight))
+        gram = _gram({name: block.distances(raw[name]) for name, block in blocks.items()})
+        dual = np.linalg.solve(gram + np.diag(NOISE / weight), target - offset)
+        return cls(blocks, dual, offset)
 
-        Each block counts alike, however wide.
-        """
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.gaussian_process import GaussianProcessRegressor
-        from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
-
-        features, widths = np.hstack(blocks), tuple(block.shape[1] for block in blocks)
-        std = features.std(axis=0)
-        mean, std = features.mean(axis=0), np.where(std > 1e-9, std, 1.0)
-        points = _points(features, shares, mean, std, widths)
-        points = points.astype(np.float16).astype(float)
-        with warnings.catch_warnings():
-            # A bound that is reached is an answer, not a failure.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            process = GaussianProcessRegressor(
-                ConstantKernel(1.0) * RBF(1.0) + WhiteKernel(0.1), normalize_y=True
-            ).fit(points, target)
-        learned = process.kernel_.get_params()
-        length = float(learned["k1__k2__length_scale"])
-        scale = float(target.std()) * float(learned["k1__k1__constant_value"])
-        return cls(
-            widths,
-            mean.astype(np.float32),
-            std.astype(np.float32),
-            length,
-            points.astype(np.float16),
-            scale * process.alpha_,
-            float(target.mean()),
-        )
-
-    def predict(self, blocks: Sequence[np.ndarray], shares: np.ndarray) -> np.ndarray:
-        """Mean of the process, shape (n,)."""
-        points = _points(np.hstack(blocks), shares, self.mean, self.std, self.widths)
-        known = self.points.astype(float)
-        squared = (
-            (points**2).sum(axis=1)[:, None] + (known**2).sum(axis=1) - 2.0 * points @ known.T
-        ) / self.length**2
-        value = np.exp(-0.5 * np.maximum(squared, 0.0)) @ self.weight + self.offset
-        return np.asarray(value)
+    def roots(self, asked: Descriptors) -> np.ndarray:
+        """√barrier, shape (m,)."""
+        raw = _blocks(asked)
+        gram = _gram({name: block.distances(raw[name]) for name, block in self.blocks.items()})
+        value = gram @ self.weight + self.offset
+        return np.asarray(np.maximum(value, _FLOOR) ** (0.5 / POWER))
 
     def tensors(self) -> dict[str, Tensor]:
         """For a safetensors file."""
-        arrays = {k: getattr(self, k) for k in ("mean", "std", "points", "weight")}
-        return {f"kernel.{k}": torch.from_numpy(v) for k, v in arrays.items()} | {
-            "kernel.widths": torch.tensor(self.widths),
-            "kernel.scalars": torch.tensor([self.length, self.offset], dtype=torch.float64),
+        out = {
+            "kernel.weight": torch.from_numpy(self.weight),
+            "kernel.offset": torch.tensor([self.offset], dtype=torch.float64),
         }
+        for name, block in self.blocks.items():
+            for part in ("mean", "std", "points"):
+                out[f"kernel.{name}.{part}"] = torch.from_numpy(getattr(block, part))
+            out[f"kernel.{name}.unit"] = torch.tensor([block.unit], dtype=torch.float64)
+        return out
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> Kernel:
         """From what :meth:`tensors` gave."""
-        length, offset = tensors["kernel.scalars"].tolist()
-        arrays = {k: tensors[f"kernel.{k}"].numpy() for k in ("mean", "std", "points", "weight")}
-        widths = tuple(tensors["kernel.widths"].tolist())
-        return cls(widths=widths, **arrays, length=length, offset=offset)
+        names = [key.split(".")[1] for key in tensors if key.endswith(".unit")]
+        blocks = {}
+        for name in sorted(names):
+            mean, std, points, unit = (
+                tensors[f"kernel.{name}.{part}"].numpy()
+                for part in ("mean", "std", "points", "unit")
+            )
+            blocks[name] = Block(mean, std, points, float(unit[0]))
+        return cls(blocks, tensors["kernel.weight"].numpy(), float(tensors["kernel.offset"][0]))
 
 
-def _points(
-    features: np.ndarray,
-    shares: np.ndarray,
-    mean: np.ndarray,
-    std: np.ndarray,
-    widths: tuple[int, ...],
-) -> np.ndarray:
-    scaled = np.clip((features - mean) / std, -CLIP, CLIP) / np.sqrt(np.repeat(widths, widths))
-    return np.concatenate([scaled, COMPOSITION_SCALE * np.sqrt(shares)], axis=1)
+def _blocks(descriptors: Descriptors) -> dict[str, np.ndarray]:
+    """Blocks by name, sorted; the square root lets small shares count."""
+    found = {
+        "chemistry": descriptors.chemistry,
+        "geometry": descriptors.geometry,
+        "ion": descriptors.ion,
+        "path": descriptors.path,
+        "shares": np.sqrt(descriptors.shares),
+    }
+    return found if descriptors.trunk is None else found | {"trunk": descriptors.trunk}
+
+
+def _scaled(raw: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    return np.clip((raw - mean) / std, -CLIP, CLIP)
+
+
+def _squared(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    both = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1)
+    return np.asarray(np.maximum(both - 2.0 * one @ other.T, 0.0))
+
+
+def _gram(distances: dict[str, np.ndarray]) -> np.ndarray:
+    """Sum of the terms; a block that a model lacks is left out."""
+    total = np.zeros_like(next(iter(distances.values())))
+    for share, parts in TERMS:
+        squared = sum(w * distances[name] for name, w in parts.items() if name in distances)
+        total += share * np.exp(-0.5 * np.asarray(squared))
+    return total

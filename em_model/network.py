@@ -1,4 +1,4 @@
-"""The networks: edge-gated convolutions on bonds and angles, pooled around the path.
+"""The network: edge-gated convolutions on bonds and angles.
 
 After ALIGNN (Choudhary and DeCost, npj Comput. Mater. 7, 185 (2021)): each ALIGNN layer updates
 bonds over the angles between them, then atoms over their bonds; gated layers on the bonds
@@ -6,9 +6,8 @@ follow. Three things differ. Neighbours are dense (nodes × slots), so sums run 
 Angles gate through their basis functions and carry no state of their own, which saves two thirds
 of the time. LayerNorm replaces BatchNorm, so one band is predicted as many.
 
-The layers with angles, the dear ones, are pre-trained on bulk crystals and stay as they are:
-with a few hundred barriers, more freedom made the error on unseen hosts larger. So one pass
-through this trunk serves every member of an ensemble.
+It is pre-trained on bulk crystals; the band model reads its layers with angles
+(:mod:`em_model.trunk`).
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from em_model.elements import MAX_NUMBER, standardised
-from em_model.graphs import ROLES, Batch
+from em_model.graphs import Batch
 
 
 @dataclass(frozen=True)
@@ -34,26 +33,15 @@ class NetworkSettings:
         Width of atom and bond states.
     alignn_layers, gcn_layers
         Layers with and without angles.
-    band_layers
-        Layers of the read-out on the trunk, after the band's sites are marked; they start from
-        the encoder's first layers without angles.
     bond_bins, angle_bins
         Basis functions of distance and of cos(angle).
-    dropout
-        Of the read-out, in training.
-    feature_dropout
-        Share of training records whose physical features are hidden from the network, so that
-        it learns to read the graph.
     """
 
     hidden: int = 128
     alignn_layers: int = 3
     gcn_layers: int = 3
-    band_layers: int = 2
     bond_bins: int = 48
     angle_bins: int = 16
-    dropout: float = 0.1
-    feature_dropout: float = 0.0
 
 
 class GatedConv(nn.Module):
@@ -68,7 +56,13 @@ class GatedConv(nn.Module):
         self.norm_edge = nn.LayerNorm(hidden)
 
     def forward(
-        self, x: Tensor, y: Tensor, neighbour: Tensor, weight: Tensor, *, last: bool = False
+        self,
+        x: Tensor,
+        y: Tensor,
+        neighbour: Tensor,
+        weight: Tensor,
+        *,
+        last: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Update nodes ``x`` (n, h) and bonds ``y`` (n, k, h); ``weight`` is (n, k, 1)."""
         n, k, h = y.shape
@@ -112,7 +106,7 @@ def constants(settings: NetworkSettings) -> dict[str, Tensor]:
 
 
 class Encoder(nn.Module):
-    """Graphs to atom states; shared by pre-training and band model."""
+    """Graphs to atom states."""
 
     bond_centres: Tensor
     angle_centres: Tensor
@@ -194,58 +188,6 @@ class PropertyNetwork(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """All properties of each crystal, shape (graphs, heads)."""
         return self.head(mean_by_owner(self.encoder(batch), batch))
-
-
-class BandNetwork(nn.Module):
-    """Read-out of a path on a pre-trained trunk: marks its sites, convolves, pools around it.
-
-    Every pool treats the two ends alike, so a path and its reverse are one.
-    """
-
-    def __init__(self, settings: NetworkSettings, features: int) -> None:
-        super().__init__()
-        h = settings.hidden
-        self.settings = settings
-        self.mark = nn.Embedding(ROLES, h)
-        nn.init.normal_(self.mark.weight, std=0.1)
-        self.convs = nn.ModuleList(GatedConv(h) for _ in range(settings.band_layers))
-        self.features = nn.Sequential(nn.Linear(features, h), nn.SiLU(), nn.Linear(h, h))
-        self.norm = nn.LayerNorm(8 * h)
-        self.squeeze = nn.Linear(8 * h, h)
-        self.dropout = nn.Dropout(settings.dropout)
-        self.head = nn.Sequential(nn.Linear(2 * h, h), nn.SiLU(), nn.Linear(h, 1))
-
-    def forward(self, x: Tensor, y: Tensor, batch: Batch, features: Tensor) -> Tensor:
-        """Transformed barriers (graphs,) from the trunk's states and path features (graphs, f)."""
-        x = x + self.mark(batch.role)
-        weight = batch.weight.unsqueeze(-1)
-        for i, conv in enumerate(self.convs):
-            x, y = conv(x, y, batch.neighbour, weight, last=i == len(self.convs) - 1)
-        sites = batch.start[:, None] + torch.arange(5, device=x.device)
-        path = x[sites]
-        ends = 0.5 * (path[:, 0] + path[:, 4])
-        quarters = 0.5 * (path[:, 1] + path[:, 3])
-        middle = path[:, 2]
-        # Surroundings: neighbours in the host, the weighted mean of their states.
-        near = batch.weight[sites]
-        around = (x[batch.neighbour[sites]] * near.unsqueeze(-1)).sum(2)
-        around = around / (near.sum(2, keepdim=True) + 1e-3)
-        pooled = [
-            mean_by_owner(x, batch),
-            ends,
-            (path[:, 0] - path[:, 4]).abs(),
-            quarters,
-            middle,
-            torch.maximum(torch.maximum(quarters, middle), ends) - ends,
-            0.5 * (around[:, 0] + around[:, 4]),
-            around[:, 1:4].mean(1),
-        ]
-        state = F.silu(self.squeeze(self.dropout(self.norm(torch.cat(pooled, dim=1)))))
-        known = F.silu(self.features(features))
-        hide = self.settings.feature_dropout
-        if self.training and hide:
-            known = known * (torch.rand(len(known), 1, device=known.device) >= hide)
-        return self.head(self.dropout(torch.cat([state, known], dim=1)))[:, 0]
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -13,19 +13,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from ase.data import atomic_numbers, chemical_symbols
 
 from em_model.conformal import Calibration, Evidence
 from em_model.data import Band
+from em_model.descriptors import describe
 from em_model.elements import numbers_of
 from em_model.errors import BadInput
-from em_model.features import path_features
-from em_model.finetuning import Member, ensemble_roots, pooled_states, trunk_from, trunk_states
 from em_model.graphs import GraphSettings, band_graph
 from em_model.network import Encoder, NetworkSettings
 from em_model.tabular import Tabular
 from em_model.training import pick_device, read_tensors, write_tensors
+from em_model.trunk import pooled_states, trunk_from
 
-FORMAT = 1
+FORMAT = 2
 """Version of the model folder's layout."""
 
 KIND = "ensemble"
@@ -57,8 +58,8 @@ class Domain:
     low: np.ndarray
     high: np.ndarray
 
-    TOLERATED = 2
-    """Features that may lie outside before a hop counts as odd."""
+    TOLERATED = 0.03
+    """Share of the features that may lie outside before a hop counts as odd."""
 
     @classmethod
     def fit(cls, bands: Sequence[Band], features: np.ndarray) -> Domain:
@@ -73,7 +74,7 @@ class Domain:
 
     def holds(self, band: Band, features: np.ndarray) -> bool:
         """Whether the band is of a kind that the model has learned from."""
-        outside = int(((features < self.low) | (features > self.high)).sum())
+        outside = float(((features < self.low) | (features > self.high)).mean())
         return (
             band.working_ion in self.ions
             and self.numbers.issuperset(numbers_of(band.species).tolist())
@@ -83,22 +84,20 @@ class Domain:
 
 @dataclass(frozen=True, eq=False)
 class BandModel:
-    """Networks, forest and kernel with their calibration.
+    """Forest and Gaussian process with their calibration.
 
-    ``members`` and ``fold_tabulars`` belong to the host-grouped folds in order; ``whole`` and
-    ``tabular`` have seen all bands. The kernel and all networks read the states of one
-    pre-trained ``trunk``.
-    ``card`` is the model card's content, ``sha256`` that of the weights file.
+    The process reads the states of a pre-trained ``trunk``. ``tabular`` has seen all training
+    bands; ``out_of_fold`` is what others like it, one a host-grouped fold, said of the bands
+    that they had not seen, sorted by the bands' ids. ``card`` is the model card's content,
+    ``sha256`` that of the weights file.
     """
 
     name: str
     sha256: str
     card: dict[str, Any]
     trunk: Encoder | None
-    members: tuple[Member, ...]
-    whole: Member | None
     tabular: Tabular
-    fold_tabulars: tuple[Tabular, ...]
+    out_of_fold: Evidence
     calibration: Calibration
     domain: Domain
     graph: GraphSettings = field(default_factory=GraphSettings)
@@ -139,24 +138,16 @@ class BandModel:
             parts.setdefault(head, {})[tail] = value
         try:
             network = NetworkSettings(**card["network"])
-            folds = int(card["folds"])
             return cls(
                 name=str(card["name"]),
                 sha256=digest,
                 card=card,
                 trunk=trunk_from(parts["trunk"], network, chosen) if "trunk" in parts else None,
-                members=tuple(
-                    Member.from_tensors(parts[f"member{k}"], network, chosen)
-                    for k in range(int(card["members"]))
-                ),
-                whole=(
-                    Member.from_tensors(parts["whole"], network, chosen)
-                    if card["members"]
-                    else None
-                ),
                 tabular=Tabular.from_tensors(parts["tabular"]),
-                fold_tabulars=tuple(
-                    Tabular.from_tensors(parts[f"tabular{k}"]) for k in range(folds)
+                out_of_fold=Evidence(
+                    parts["out_of_fold"]["roots"].numpy(),
+                    parts["out_of_fold"]["spread"].numpy(),
+                    tuple(chemical_symbols[z] for z in parts["out_of_fold"]["ion"].tolist()),
                 ),
                 calibration=Calibration.from_dict(card["calibration"]),
                 domain=Domain(
@@ -173,20 +164,13 @@ class BandModel:
 
     def save(self, folder: Path) -> None:
         """Write weights and card (``card.json`` last; its hash seals the folder)."""
-        tensors = {
-            f"member{k}/{name}": value
-            for k, member in enumerate(self.members)
-            for name, value in member.tensors().items()
-        }
+        tensors = {f"tabular/{name}": value for name, value in self.tabular.tensors().items()}
         if self.trunk is not None:
             tensors |= {f"trunk/{k}": v.half() for k, v in self.trunk.state_dict().items()}
-        if self.whole is not None:
-            tensors |= {f"whole/{k}": v for k, v in self.whole.tensors().items()}
-        tabulars = {"tabular": self.tabular} | {
-            f"tabular{k}": tabular for k, tabular in enumerate(self.fold_tabulars)
-        }
-        for head, tabular in tabulars.items():
-            tensors |= {f"{head}/{name}": value for name, value in tabular.tensors().items()}
+        tensors["out_of_fold/roots"] = torch.from_numpy(self.out_of_fold.roots)
+        tensors["out_of_fold/spread"] = torch.from_numpy(self.out_of_fold.spread)
+        ions = [atomic_numbers[ion] for ion in self.out_of_fold.ions]
+        tensors["out_of_fold/ion"] = torch.tensor(ions)
         tensors["domain/low"] = torch.from_numpy(self.domain.low)
         tensors["domain/high"] = torch.from_numpy(self.domain.high)
         folder.mkdir(parents=True, exist_ok=True)
@@ -197,8 +181,6 @@ class BandModel:
             "kind": KIND,
             "name": self.name,
             "sha256": sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
-            "members": len(self.members),
-            "folds": len(self.fold_tabulars),
             "network": self.card["recipe"]["network"],
             "graph": asdict(self.graph),
             "calibration": self.calibration.as_dict(),
@@ -235,42 +217,35 @@ class BandModel:
         out: list[Prediction] = []
         for begin in range(0, len(bands), max(1, batch_size)):
             part = bands[begin : begin + max(1, batch_size)]
-            paths, evidence = self.evidence(part)
+            _need_five_sites(part)
+            pools = None
+            if self.trunk is not None:
+                pools = pooled_states(self.trunk, [band_graph(b, self.graph) for b in part])
+            described = describe(part, pools)
+            roots, spread = self.tabular.roots(described)
+            evidence = Evidence(roots, spread, tuple(b.working_ion for b in part))
             values, intervals = self.calibration.apply(evidence)
             out += [
                 Prediction(
-                    band.id, float(v), (float(i[0]), float(i[1])), self.domain.holds(band, path)
+                    band.id,
+                    float(v),
+                    (float(i[0]), float(i[1])),
+                    self.domain.holds(band, path),
                 )
-                for band, path, v, i in zip(part, paths, values, intervals, strict=True)
+                for band, path, v, i in zip(part, described.path, values, intervals, strict=True)
             ]
             if progress:
                 progress(len(out))
         return out
 
-    def evidence(
-        self, bands: Sequence[Band], fold: int | None = None
-    ) -> tuple[np.ndarray, Evidence]:
-        """Path features (n, f) and what the members say; of one fold alone when it is named."""
-        for band in bands:
-            if len(band.band_sites) != 5:
-                raise BadInput(
-                    f"band {band.id}: band_sites: the model needs 5 sites (initial, three "
-                    f"between, final), got {len(band.band_sites)}"
-                )
-        paths = np.array([path_features(b) for b in bands])
-        members = self.members if fold is None else self.members[fold : fold + 1]
-        if fold is None and self.whole is not None:
-            members = (*members, self.whole)
-        network, pools = np.full(len(bands), np.nan), None
-        if self.trunk is not None:
-            states = trunk_states(self.trunk, [band_graph(b, self.graph) for b in bands])
-            pools = pooled_states(states)
-            if members:
-                network = ensemble_roots(members, states, paths).mean(axis=0)
-        tabular = self.tabular if fold is None else self.fold_tabulars[fold]
-        forest, spread, kernel = tabular.roots(bands, paths, pools)
-        roots = np.stack([network, forest, kernel], axis=1)
-        return paths, Evidence(roots, spread, tuple(b.working_ion for b in bands))
+
+def _need_five_sites(bands: Sequence[Band]) -> None:
+    for band in bands:
+        if len(band.band_sites) != 5:
+            raise BadInput(
+                f"band {band.id}: band_sites: the model needs 5 sites (initial, three "
+                f"between, final), got {len(band.band_sites)}"
+            )
 
 
 def shipped_folder() -> Path:

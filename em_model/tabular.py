@@ -1,15 +1,13 @@
-"""The members that see numbers, not graphs: forest and kernel, fitted together."""
+"""The members of the model, fitted together: forest and Gaussian process."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
 
-from em_model.data import Band
-from em_model.features import element_shares, rises
+from em_model.descriptors import Descriptors
 from em_model.kernel import Kernel
 from em_model.trees import Forest, TreeSettings
 
@@ -24,28 +22,22 @@ class Tabular:
     @classmethod
     def fit(
         cls,
-        bands: Sequence[Band],
-        paths: np.ndarray,
-        pools: np.ndarray | None,
+        known: Descriptors,
         roots: np.ndarray,
+        weight: np.ndarray,
         settings: TreeSettings,
         seed: int,
     ) -> Tabular:
-        """Fit to bands, their path features (n, f), pooled states (n, p) and √barriers (n,)."""
-        changes, shares = rises(paths), element_shares(bands)
-        weight = np.array([band.weight for band in bands])
+        """Fit to the descriptors, √barriers (n,) and weights (n,) of training bands."""
         return cls(
-            Forest.fit(np.hstack([paths, shares, changes]), roots, settings, seed, weight),
-            Kernel.fit(_blocks(paths, changes, pools), shares, roots),
+            Forest.fit(_columns(known), roots, settings, seed, weight),
+            Kernel.fit(known, roots, weight),
         )
 
-    def roots(
-        self, bands: Sequence[Band], paths: np.ndarray, pools: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """√barrier of the forest, its spread over trees, √barrier of the kernel; (n,) each."""
-        changes, shares = rises(paths), element_shares(bands)
-        mean, spread = self.forest.predict(np.hstack([paths, shares, changes]))
-        return mean, spread, self.kernel.predict(_blocks(paths, changes, pools), shares)
+    def roots(self, asked: Descriptors) -> tuple[np.ndarray, np.ndarray]:
+        """√barriers of forest and process, shape (n, 2), and the forest's spread, (n,)."""
+        mean, spread = self.forest.predict(_columns(asked))
+        return np.stack([mean, self.kernel.roots(asked)], axis=1), spread
 
     def tensors(self) -> dict[str, Tensor]:
         """For a safetensors file."""
@@ -57,6 +49,5 @@ class Tabular:
         return cls(Forest.from_tensors(tensors), Kernel.from_tensors(tensors))
 
 
-def _blocks(paths: np.ndarray, changes: np.ndarray, pools: np.ndarray | None) -> list[np.ndarray]:
-    physical = np.hstack([paths, changes])
-    return [physical] if pools is None else [physical, pools]
+def _columns(descriptors: Descriptors) -> np.ndarray:
+    return np.hstack([descriptors.path, descriptors.shares])

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from em_model.conformal import Calibration, Evidence, cross_calibrated
+from em_model.descriptors import Descriptors
 from em_model.elements import bond_valence_lengths
-from em_model.features import FEATURE_NAMES, element_shares, path_features, rises
-from em_model.kernel import Kernel
+from em_model.features import FEATURE_NAMES, element_shares, path_features
+from em_model.kernel import NOISE, POWER, TERMS, Kernel
 from em_model.trees import Forest, TreeSettings
 
 
@@ -36,27 +37,59 @@ def test_forest_answers_as_scikit_learn(table):
     assert np.array_equal(again[0], mean)
 
 
-def test_kernel_answers_as_scikit_learn(table):
-    from sklearn.gaussian_process import GaussianProcessRegressor
-    from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
-
-    from em_model.kernel import _points
-
-    x, y = table
-    shares = np.random.default_rng(2).dirichlet(np.ones(3), size=len(x))
-    kernel = Kernel.fit([x[:80, :4], x[:80, 4:]], shares[:80], y[:80])
-    points = _points(x, shares, kernel.mean, kernel.std, kernel.widths)
-    assert kernel.widths == (4, 2)
-    process = GaussianProcessRegressor(
-        ConstantKernel(1.0) * RBF(1.0) + WhiteKernel(0.1), normalize_y=True
-    ).fit(points[:80], y[:80])
-    np.testing.assert_allclose(
-        kernel.predict([x[80:, :4], x[80:, 4:]], shares[80:]),
-        process.predict(points[80:]),
-        atol=5e-3,
+def described(n: int, seed: int) -> Descriptors:
+    rng = np.random.default_rng(seed)
+    return Descriptors(
+        path=rng.normal(size=(n, 6)),
+        geometry=rng.normal(size=(n, 9)),
+        chemistry=rng.normal(size=(n, 8)),
+        shares=rng.dirichlet(np.ones(4), size=n),
+        ion=rng.normal(size=(n, 3)),
+        trunk=rng.normal(size=(n, 7)),
     )
+
+
+def test_process_answers_as_scikit_learn():
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import RBF, ConstantKernel
+
+    known, asked = described(60, 0), described(20, 1)
+    roots = np.abs(known.path[:, 0] + 0.3 * known.path[:, 1] ** 2) + 0.1
+    kernel = Kernel.fit(known, roots, np.ones(60))
+
+    def points(of: Descriptors) -> tuple[np.ndarray, list[int]]:
+        """All blocks side by side, each scaled so that the kernel's units are one."""
+        columns = {**vars(of), "shares": np.sqrt(of.shares)}
+        parts = [
+            np.clip((columns[name] - block.mean) / block.std, -3, 3) / np.sqrt(block.unit)
+            for name, block in kernel.blocks.items()
+        ]
+        return np.hstack(parts), [part.shape[1] for part in parts]
+
+    x, widths = points(known)
+    terms = []
+    for share, weights in TERMS:
+        lengths = [1 / np.sqrt(weights.get(name, 1e-12)) for name in kernel.blocks]
+        terms.append(ConstantKernel(share, "fixed") * RBF(np.repeat(lengths, widths), "fixed"))
+    process = GaussianProcessRegressor(sum(terms[1:], terms[0]), alpha=NOISE)
+    target = roots ** (2 * POWER)
+    process.fit(x, target - target.mean())
+    wanted = process.predict(points(asked)[0]) + target.mean()
+    # Points are kept in half precision.
+    np.testing.assert_allclose(kernel.roots(asked) ** (2 * POWER), wanted, atol=3e-3)
     again = Kernel.from_tensors(kernel.tensors())
-    assert np.array_equal(again.predict([x], shares), kernel.predict([x], shares))
+    assert np.array_equal(again.roots(asked), kernel.roots(asked))
+
+
+def test_process_believes_heavy_records():
+    known = described(40, 2)
+    roots = np.full(40, 0.7)
+    roots[3] = 1.2
+    light, heavy = np.ones(40), np.ones(40)
+    light[3], heavy[3] = 0.01, 100.0
+    at = known.rows(np.array([3]))
+    assert Kernel.fit(known, roots, heavy).roots(at)[0] == pytest.approx(1.2, abs=0.03)
+    assert Kernel.fit(known, roots, light).roots(at)[0] < 0.85
 
 
 def synthetic(n: int, seed: int) -> tuple[Evidence, np.ndarray]:
@@ -65,8 +98,8 @@ def synthetic(n: int, seed: int) -> tuple[Evidence, np.ndarray]:
     truth = rng.uniform(0.3, 1.5, size=n)
     spread = rng.uniform(0.02, 0.3, size=n)
     common = rng.normal(size=n) * spread
-    roots = truth[:, None] + common[:, None] + 0.03 * rng.normal(size=(n, 3))
-    ions = tuple(rng.choice(["Li", "Na", "Al"], p=[0.6, 0.37, 0.03], size=n))
+    roots = truth[:, None] + common[:, None] + 0.03 * rng.normal(size=(n, 2))
+    ions = tuple(rng.choice(["Li", "Na", "Al"], p=[0.6, 0.385, 0.015], size=n))
     return Evidence(roots, spread, ions), truth**2
 
 
@@ -98,15 +131,10 @@ def test_cross_calibration_never_uses_a_fold_on_itself():
     assert not np.array_equal(interval[folds == 1], interval_2[folds == 1])
 
 
-def test_a_kind_that_is_missing_gets_no_share():
-    evidence, barriers = synthetic(100, 4)
-    roots = evidence.roots.copy()
-    roots[:, 0] = np.nan
-    calibration = Calibration.fit(Evidence(roots, evidence.spread, evidence.ions), barriers)
-    assert calibration.shares[0] == 0
+def test_a_calibration_survives_its_card():
+    calibration = Calibration.fit(*synthetic(100, 4))
     assert sum(calibration.shares) == pytest.approx(1)
-    again = Calibration.from_dict(calibration.as_dict())
-    assert again == calibration
+    assert Calibration.from_dict(calibration.as_dict()) == calibration
 
 
 def test_features_have_names_and_known_values(band):
@@ -127,13 +155,12 @@ def test_features_have_names_and_known_values(band):
     assert shares[2] == pytest.approx(band.species.count("Li") / len(band.species))
 
 
-def test_rises_are_differences_from_the_ends(many_bands):
-    paths = np.array([path_features(b) for b in many_bands[:3]])
-    place = {name: i for i, name in enumerate(FEATURE_NAMES)}
-    first = rises(paths)[:, 0]
-    np.testing.assert_allclose(
-        first, paths[:, place["worst_anion_1"]] - paths[:, place["end_anion_1"]]
-    )
+def test_rises_are_changes_from_the_ends(band):
+    values = dict(zip(FEATURE_NAMES, path_features(band), strict=True))
+    for name in ("anion_1", "valence", "clash"):
+        assert values[f"worst_{name}_rise"] == pytest.approx(
+            values[f"worst_{name}"] - values[f"end_{name}"]
+        )
 
 
 def test_bond_valence_lengths_are_those_of_the_literature():

@@ -1,41 +1,30 @@
-from __future__ import annotations
+"""The pre-trained trunk's states and all other descriptors: what must and must not change them."""
 
-from dataclasses import replace
+from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
 
 from em_model.data import Band
-from em_model.features import FEATURE_NAMES, path_features
-from em_model.graphs import GraphSettings, band_graph, collate
-from em_model.network import BandNetwork, Encoder, NetworkSettings
+from em_model.descriptors import Descriptors, describe
+from em_model.graphs import GraphSettings, band_graph
+from em_model.network import Encoder, NetworkSettings
 from em_model.pretraining import masked_l1
-
-Networks = tuple[Encoder, BandNetwork]
+from em_model.trunk import pooled_states
 
 
 @pytest.fixture(scope="module")
-def network() -> Networks:
+def network() -> Encoder:
     torch.manual_seed(0)
-    settings = NetworkSettings(hidden=32, alignn_layers=2, gcn_layers=0, band_layers=2)
-    read_out = BandNetwork(settings, len(FEATURE_NAMES))
-    return Encoder(settings).eval().double(), read_out.eval().double()
+    return Encoder(NetworkSettings(hidden=32, alignn_layers=2, gcn_layers=0)).eval()
 
 
-def answer(network: Networks, *bands: Band) -> np.ndarray:
-    batch = collate([band_graph(b, GraphSettings()) for b in bands])
-    batch = replace(
-        batch,
-        **{
-            k: getattr(batch, k).double()
-            for k in ("distance", "valence", "weight", "direction", "angle_weight")
-        },
-    )
-    # Of the size that standardised features have.
-    features = torch.from_numpy(0.1 * np.array([path_features(b) for b in bands]))
-    with torch.inference_mode():
-        return network[1](*network[0].trunk(batch), batch, features).numpy()
+def answer(network: Encoder, *bands: Band) -> np.ndarray:
+    """States projected on a few fixed directions, shape (bands, 4)."""
+    states = pooled_states(network, [band_graph(b, GraphSettings()) for b in bands])
+    directions = np.random.default_rng(0).normal(size=(states.shape[1], 4))
+    return states @ directions / np.sqrt(len(directions))
 
 
 def rotation(seed: int) -> np.ndarray:
@@ -80,9 +69,12 @@ def same_band(band: Band, how: str) -> Band:
 )
 def test_the_same_band_written_otherwise_has_the_same_answer(network, band, how):
     other = same_band(band, how)
-    np.testing.assert_allclose(path_features(other), path_features(band), atol=1e-8)
+    before, after = describe([band]), describe([other])
+    for block in Descriptors.__dataclass_fields__:
+        if block != "trunk":
+            np.testing.assert_allclose(getattr(after, block), getattr(before, block), atol=1e-7)
     # Graphs are single precision: positions differ in the seventh digit.
-    np.testing.assert_allclose(answer(network, other), answer(network, band), atol=2e-5)
+    np.testing.assert_allclose(answer(network, other), answer(network, band), atol=2e-4)
 
 
 def test_perfect_symmetry_leaves_no_ties_to_the_order_of_atoms(network, band):
@@ -97,7 +89,7 @@ def test_perfect_symmetry_leaves_no_ties_to_the_order_of_atoms(network, band):
         frac_coords=np.vstack([path, grid]),
     )
     np.testing.assert_allclose(
-        answer(network, same_band(cubic, "reordered")), answer(network, cubic), atol=2e-5
+        answer(network, same_band(cubic, "reordered")), answer(network, cubic), atol=2e-4
     )
 
 
@@ -105,14 +97,19 @@ def test_batched_is_one_by_one(network, many_bands):
     bands = many_bands[:4]
     together = answer(network, *bands)
     alone = np.concatenate([answer(network, b) for b in bands])
-    np.testing.assert_allclose(together, alone, atol=1e-9)
-    assert np.ptp(together) > 1e-3
+    np.testing.assert_allclose(together, alone, atol=1e-4)
+    assert np.ptp(together, axis=0).min() > 1e-2
 
 
 def test_the_path_matters(network, band):
     narrow = band.frac_coords.copy()
     narrow[1:4, 1] += 0.05
-    assert abs(answer(network, changed(band, frac_coords=narrow)) - answer(network, band)) > 2e-4
+    moved = changed(band, frac_coords=narrow)
+    assert np.abs(answer(network, moved) - answer(network, band)).max() > 2e-3
+    before, after = describe([band]), describe([moved])
+    for block in ("path", "geometry", "chemistry"):
+        assert np.abs(getattr(after, block) - getattr(before, block)).max() > 2e-3
+    assert np.array_equal(after.shares, before.shares)
 
 
 def test_a_bond_at_the_edge_of_the_angles_does_not_jump(network, band):
@@ -128,8 +125,8 @@ def test_a_bond_at_the_edge_of_the_angles_does_not_jump(network, band):
         moved = cart.copy()
         moved[index] -= step * towards
         frac = moved @ np.linalg.inv(band.lattice)
-        values.append(float(answer(network, changed(band, frac_coords=frac))[0]))
-    change = np.abs(np.diff(values))
+        values.append(answer(network, changed(band, frac_coords=frac))[0])
+    change = np.linalg.norm(np.diff(values, axis=0), axis=1)
     assert change.max() < 10 * np.median(change) + 1e-3
 
 

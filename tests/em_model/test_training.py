@@ -9,7 +9,6 @@ import torch
 
 from em_model.ensemble import ModelRecipe, build_model, out_of_fold
 from em_model.errors import BadInput
-from em_model.finetuning import finetune_member, load_trunk, training_states
 from em_model.graphs import GraphSettings
 from em_model.network import NetworkSettings
 from em_model.predictor import BandModel
@@ -18,12 +17,10 @@ from em_model.recipes import load_recipe
 from em_model.training import Schedule, read_tensors
 from em_model.trees import TreeSettings
 
-SMALL = NetworkSettings(hidden=16, alignn_layers=1, gcn_layers=1, band_layers=1, bond_bins=8)
+SMALL = NetworkSettings(hidden=16, alignn_layers=1, gcn_layers=1, bond_bins=8)
 QUICK = Schedule(epochs=2, batch_size=4, learning_rate=1e-3, average=0.9)
 RECIPE = PretrainRecipe(network=SMALL, schedule=QUICK, held_out=0.2)
-MODEL = ModelRecipe(
-    networks=True, network=SMALL, schedule=QUICK, folds=3, copies=2, forest=TreeSettings(trees=10)
-)
+MODEL = ModelRecipe(network=SMALL, folds=3, forest=TreeSettings(trees=10))
 
 
 @pytest.fixture(scope="module")
@@ -74,20 +71,6 @@ def test_a_checkpoint_of_another_recipe_is_refused(crystals, tmp_path):
         pretrain(crystals, replace(RECIPE, seed=5), tmp_path, device="cpu")
 
 
-def test_finetuning_interrupted_equals_finetuning_undisturbed(many_bands, encoder, tmp_path):
-    trunk = load_trunk(encoder, SMALL, torch.device("cpu"))
-    copies = training_states(many_bands, MODEL, trunk)
-
-    def run(stem, **options):
-        return finetune_member(
-            many_bands, copies, MODEL, encoder, tmp_path / stem, seed=4, device="cpu", **options
-        )
-
-    whole = run("whole").tensors()
-    run("cut", stop_after=5)
-    assert same(run("cut").tensors(), whole)
-
-
 def test_learning_lowers_the_loss(crystals, tmp_path):
     longer = replace(RECIPE, schedule=replace(QUICK, epochs=60, learning_rate=5e-3))
     losses = pretrain(crystals, longer, tmp_path, device="cpu")["train_loss"]
@@ -108,22 +91,29 @@ def test_a_model_is_built_saved_loaded_and_measured(many_bands, encoder, tmp_pat
     assert "# Band model `mine`" in (tmp_path / "mine" / "card.md").read_text()
 
 
-def test_networks_need_an_encoder_and_folds_need_hosts(many_bands, tmp_path):
-    with pytest.raises(BadInput, match="encoder"):
-        build_model(many_bands, MODEL, tmp_path, name="x")
+def test_folds_need_hosts(many_bands, tmp_path):
     with pytest.raises(BadInput, match="hosts"):
-        build_model(many_bands[:1], replace(MODEL, networks=False), tmp_path, name="x")
+        build_model(many_bands[:1], MODEL, tmp_path, name="x")
 
 
-def test_without_read_outs_the_kernel_reads_the_trunk(many_bands, encoder, tmp_path):
-    recipe = replace(MODEL, networks=False)
-    deep = build_model(many_bands, recipe, tmp_path / "a", name="a", encoder=encoder, device="cpu")
-    flat = build_model(many_bands, recipe, tmp_path / "b", name="b", device="cpu")
-    assert deep.calibration.shares[0] == flat.calibration.shares[0] == 0
-    assert len(deep.tabular.kernel.widths) == 2
+def test_a_model_remembers_what_it_was_trained_on(many_bands, tmp_path):
+    model = build_model(many_bands, MODEL, tmp_path / "m", name="m", device="cpu")
+    back = out_of_fold(model, many_bands[::-1])[0][::-1]
+    np.testing.assert_allclose(back, out_of_fold(model, many_bands)[0], atol=0.05)
+    with pytest.raises(BadInput, match="its own training data"):
+        out_of_fold(model, many_bands[1:])
+
+
+def test_with_an_encoder_the_process_reads_the_trunk(many_bands, encoder, tmp_path):
+    deep = build_model(many_bands, MODEL, tmp_path / "a", name="a", encoder=encoder, device="cpu")
+    flat = build_model(many_bands, MODEL, tmp_path / "b", name="b", device="cpu")
+    assert set(deep.tabular.kernel.blocks) - set(flat.tabular.kernel.blocks) == {"trunk"}
     assert flat.trunk is None
     again = BandModel.load(tmp_path / "a", "cpu")
     assert again.predict(many_bands) == deep.predict(many_bands)
+    wide = replace(MODEL, network=replace(SMALL, hidden=24))
+    with pytest.raises(BadInput, match="does not fit"):
+        build_model(many_bands, wide, tmp_path / "c", name="c", encoder=encoder, device="cpu")
 
 
 def test_recipes_that_are_wrong_say_where(tmp_path):

@@ -139,7 +139,6 @@ def test_list_names_the_shipped_model(run):
         (["predict", "DATA", "--model", "nonesuch"], "nonesuch"),
         (["predict", "DATA", "--device", "abacus"], "abacus"),
         (["finetune", "DATA", "--out", "x", "--recipe", "nonesuch"], "nonesuch"),
-        (["finetune", "DATA", "--out", "x", "--recipe", "readouts"], "encoder"),
         (["finetune", "DATA", "--out", "x", "--store", "nowhere.store"], "nowhere.store"),
         (["pretrain", "DATA", "--out", "x"], "property"),
     ],

@@ -23,13 +23,15 @@ def _made_by(name):
 def _fill(store, samples, n, dear_of, *, dear="dft", cheap_model="m", seed=0, first=0, **more):
     """Give ``n`` materials a band estimate and a dear one that follows from it."""
     rng = np.random.default_rng(seed)
+    docs = []
     for number in range(first, first + n):
         name = f"h{number:03d}"
         hop = samples.hop(name, [X], name)
         cheap = float(rng.uniform(0.2, 1.2))
         band = samples.barrier(hop, "band", cheap, 0.1, provenance=_made_by(cheap_model))
         value = dear_of(cheap, rng)
-        store.put([samples.candidate(name), hop, band, samples.barrier(hop, dear, value, **more)])
+        docs += [samples.candidate(name), hop, band, samples.barrier(hop, dear, value, **more)]
+    store.put(docs)
 
 
 def test_a_known_bias_is_found_on_both_backends(store, samples):

@@ -211,3 +211,83 @@ def test_profile_shows_every_image_at_its_height():
 def test_profile_of_one_energy_is_drawn_too():
     flat = EnergyProfile(coordinate_ang=[0.0, 1.0], energy_ev=[0.0, 0.0])
     assert draw_profile(flat).count("●") == 2
+
+
+def test_build_brings_the_ranking_up_to_date(store, run):
+    with open_store(store) as opened:
+        opened.put([_barrier("B", "dft", 0.6)])
+    assert json.loads(run("rank", "--store", store, "--format", "json")[0])[0]["barrier_ev"] == 0.3
+    out, err = run("rank", "--store", store, "--build", "--format", "json")
+    assert [(row["material_id"], row["barrier_ev"]) for row in json.loads(out)] == [
+        ("A", 0.4), ("B", 0.6),
+    ]  # fmt: skip
+    assert "rankings changed" in err
+    _, err = run("rank", "--store", store, "--build")
+    assert "0 rankings changed" in err
+    out, err = run(
+        "rank", "--store", store, "--rebuild", "--temperature", "500", "--format", "json"
+    )
+    assert {row["temperature_k"] for row in json.loads(out)} == {500}
+    out, _ = run("rank", "--store", store, "--build", "--format", "json")  # as last time
+    assert {row["temperature_k"] for row in json.loads(out)} == {500}
+    _, err = run("rank", "--store", store, "--build", "--dimension", "2")
+    assert "no ranked material yet" in err
+    out, _ = run("rank", "--store", store, "--build", "--dimension", "1", "--format", "json")
+    assert len(json.loads(out)) == 2
+
+
+def test_sort_and_json_lines(store, run):
+    out, _ = run("rank", "--store", store, "--sort", "-barrier_ev", "--format", "jsonl")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [(row["material_id"], row["rank"]) for row in rows] == [("A", 2), ("B", 1)]
+
+
+def test_pareto(store, run):
+    with open_store(store) as opened:
+        opened.put([_candidate("A", formula="Li2S"), _candidate("B", formula="LiCoO2")])
+        rank_materials(opened)
+    words = ["rank", "--store", store, "--pareto", "barrier_ev,hazard"]
+    out, err = run(*words, "--format", "json")
+    assert [row["material_id"] for row in json.loads(out)] == ["B", "A"]
+    assert "2 of 2 materials are beaten by no other" in err
+    assert "hazard" in run(*words)[0]
+    out, err = run("rank", "--store", store, "--pareto", "all", "--format", "json")
+    assert json.loads(out) == []
+    assert "2 left out" in err  # their band gap is not known
+
+
+def test_a_broken_document_is_named_on_stderr(store, run):
+    with open_store(store) as opened:
+        opened.ranked._collection.update_one({"_id": "A:Li"}, {"$set": {"barrier_ev": "low"}})
+    out, err = run("rank", "--store", store, "--format", "json")
+    assert [row["material_id"] for row in json.loads(out)] == ["B"]
+    (line,) = err.splitlines()
+    assert line.startswith("ranked: A:Li: barrier_ev: ")
+    assert line.endswith("; document left out")
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["--where", '{"barier_ev": 1}'], "--where: no field 'barier_ev'; give one of barrier_ev"),
+        (["--where", '{"$or": [{"rank": 1}]}'], "rank is counted"),
+        (["--sort", "barrier"], "--sort: no field 'barrier'"),
+        (["--pareto", "speed"], "--pareto: 'speed'"),
+        (["--pareto", "all", "--sort", "hazard"], "leave --sort out"),
+        (["--temperature", "400"], "add --build"),
+        (["--build", "--temperature", "0"], "more than 0 K"),
+        (["--build", "--dimension", "4"], "--dimension"),
+    ],
+)
+def test_a_wrong_option_of_rank_is_one_line(store, capfd, words, wanted):
+    assert run_command(["rank", "--store", store, *words]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    assert wanted in line
+
+
+def test_no_store_is_made_by_a_build(tmp_path, capfd):
+    assert run_command(["rank", "--store", str(tmp_path / "none"), "--build"]) == 2
+    assert "not a hopscreen store" in capfd.readouterr().err
+    assert not (tmp_path / "none").exists()

@@ -9,9 +9,10 @@ integer arithmetic, and no two hops are compared by distance.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import Element, Lattice, Structure
 from pymatgen.optimization.neighbors import find_points_in_spheres
 
 from stores.documents import CandidateDoc, HopDoc, Provenance
@@ -137,7 +138,8 @@ def hops_within(
     Unfit
         The host has no working ion.
     """
-    ions = np.flatnonzero([site.specie.symbol == working_ion for site in host])
+    numbers = np.array([site.specie.Z for site in host])
+    ions = np.flatnonzero(numbers == Element(working_ion).Z)
     if len(ions) == 0:
         raise Unfit("no_working_ion", f"{host.formula} has no {working_ion}")
     coords = host.frac_coords[ions]
@@ -146,24 +148,24 @@ def hops_within(
     near = _neighbor_edges(host.lattice, coords, cutoff_ang + 2 * symprec_ang)
     if len(near) == 0:
         return HopSet((), cutoff_ang, 0)
-    edges, orbit_of = _orbits(near, _site_images(host, ions, symprec_ang))
+    edges, orbit_of = _orbits(near, _site_images(host, numbers, ions, symprec_ang))
     steps = coords[edges[:, 1]] - coords[edges[:, 0]] + edges[:, 2:]
     lengths = np.linalg.norm(steps @ host.lattice.matrix, axis=1)
     edges[:, :2] = ions[edges[:, :2]]
     order = np.argsort(orbit_of, kind="stable")
     starts = np.flatnonzero(np.diff(orbit_of[order], prepend=-1))
-    orbits = np.split(edges[order], starts[1:])
     means = np.add.reduceat(lengths[order], starts) / np.diff(starts, append=len(order))
+    rows = [(i, j, a, b, c) for i, j, a, b, c in edges[order].tolist()]
+    bounds = pairwise([*starts.tolist(), len(rows)])
     found = sorted(
-        (round(float(mean), _LENGTH_DIGITS), orbit.tolist(), round(float(mean), 6))
-        for mean, orbit in zip(means, orbits, strict=True)
+        (round(mean, _LENGTH_DIGITS), tuple(rows[first:last]), round(mean, 6))
+        for mean, (first, last) in zip(means.tolist(), bounds, strict=True)
         if mean <= cutoff_ang + 1e-8
     )
     network = PeriodicNetwork()
     hops = []
-    for _, members, length in found:
-        i, j, a, b, c = members[0]
-        orbit = tuple((e[0], e[1], e[2], e[3], e[4]) for e in members)
+    for _, orbit, length in found:
+        i, j, a, b, c = orbit[0]
         hops.append(Hop((i, j), (a, b, c), length, orbit, network.add(orbit)))
     return HopSet(tuple(hops), cutoff_ang, network.dimension)
 
@@ -219,9 +221,10 @@ class _SiteImages:
     shifts: np.ndarray  # (operations, sites, 3) integers
 
 
-def _site_images(host: Structure, ions: np.ndarray, symprec: float) -> _SiteImages:
-    kinds = np.array([site.specie.Z for site in host])
-    found = find_operations(host.lattice.matrix, host.frac_coords, kinds, symprec)
+def _site_images(
+    host: Structure, numbers: np.ndarray, ions: np.ndarray, symprec: float
+) -> _SiteImages:
+    found = find_operations(host.lattice.matrix, host.frac_coords, numbers, symprec)
     permutations = np.searchsorted(ions, found.images[:, ions])
     coords = host.frac_coords[ions]
     images = coords @ found.rotations.transpose(0, 2, 1) + found.translations[:, None]

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_FEW_DISTANCES = 20_000
+"""So many are computed faster than candidates are tried on single atoms."""
+
 
 @dataclass(frozen=True)
 class Operations:
@@ -60,14 +63,18 @@ def find_operations(
     translations = (rare[None] - turned[:, None]).reshape(-1, 3)
     which = np.repeat(np.arange(len(rotations)), len(rare))
     # Nearly all candidates fail at the first atoms that they are tried on.
+    pairs = int((counts**2).sum())
     for members in by_rarity:
         for atom in members[:2]:
+            if len(which) * pairs < _FEW_DISTANCES:
+                break
             moved = (rotations @ coords[atom])[which] + translations
             distances, _ = _nearest(moved, coords[members], matrix)
             fits = distances <= tolerance_ang
             which, translations = which[fits], translations[fits]
     images = np.empty((len(which), len(coords)), dtype=np.int64)
     for members in by_rarity:
+        # Element by element, for in a supercell with a vacancy nearly all fit the rare ones.
         moved = coords[members] @ rotations[which].transpose(0, 2, 1) + translations[:, None]
         distances, nearest = _nearest(moved, coords[members], matrix)
         near = (distances <= tolerance_ang).all(axis=1)
@@ -118,10 +125,15 @@ def _nearest(
 
     Right for distances far below the cell's height, which is all that matters here.
     """
-    away = points[..., None, :] - atoms
-    away -= np.round(away)
-    squares = ((away @ matrix) ** 2).sum(axis=-1)
-    return np.sqrt(squares.min(axis=-1)), squares.argmin(axis=-1)
+    away = points.reshape(-1, 1, 3) - atoms
+    away -= np.rint(away)
+    # One product of two matrices: a stack of small ones takes several times as long.
+    cartesian = away.reshape(-1, 3) @ matrix
+    squares = np.einsum("ij,ij->i", cartesian, cartesian).reshape(-1, len(atoms))
+    nearest = squares.argmin(axis=1)
+    distances = np.sqrt(squares[np.arange(len(squares)), nearest])
+    shape = points.shape[:-1]
+    return distances.reshape(shape), nearest.reshape(shape)
 
 
 def _reciprocal_lengths(matrix: np.ndarray) -> np.ndarray:

@@ -32,7 +32,7 @@ import yaml  # noqa: E402
 from scale import server, write_hosts  # noqa: E402
 
 BIN = Path(sys.executable).parent
-HOPS_PER_HOST = 3.0
+HOPS_PER_HOST = 6.0
 
 
 def run(folder: Path, *words: str, **environment: str) -> str:
@@ -133,11 +133,10 @@ def measure(hops: int) -> None:
         content["candidates"] = {"source": "store", "uri": str(folder / "hosts")}  # type: ignore[assignment]
         spec.write_text(yaml.safe_dump(content))
         done = folder / "done"
-        before = cpu_s()
         run(folder, "hopscreen", "run", str(spec), "--store", str(done))
         with open_store(str(done), create=False) as store:
             found = store.count(HopDoc)
-        print(f"{hosts} hosts, {found} hops: {cpu_s() - before:.0f} CPU s to compute them\n")
+        print(f"{hosts} hosts, {found} hops, all computed before\n")
         print("| manager | jobs | CPU (s) | wall (s) | CPU per job (s) | CPU per hop (ms) |")
         print("|" + "---|" * 6)
         with server(folder / "server") as uri:

@@ -23,8 +23,11 @@ from sites import BIN, JobflowRemote, MongoServer, documents, kill_tree, wait_un
 from stores.documents import BarrierDoc
 from stores.screen_store import open_store
 
-NEB = {"model": "mini", "top": 3, "images": 3, "fmax": 0.05, "batch": 1}
-"""Three jobs of one hop each, long enough to be hit in the middle."""
+NEB = {"model": "mini", "top": 4, "images": 3, "fmax": 0.05, "batch": 1}
+"""Four jobs of one hop each, long enough to be hit in the middle."""
+
+HOSTS = {"source": "catalogue", "ids": ["LiCoO2", "LiNiO2", "LiTiS2", "LiVS2"]}
+"""One hop each."""
 
 
 @pytest.fixture
@@ -129,7 +132,9 @@ def test_submitted_twice_and_killed_everywhere(server, tmp_path, write_spec):
     jf = JobflowRemote(tmp_path, server.uri)
     uri = f"{server.uri}/faults"
     with contextlib.closing(Screen(jf, uri)) as screen:
-        spec = write_spec(mace_neb=NEB, launch={"environment": ["export HOPSCREEN_PROCESSES=1"]})
+        spec = write_spec(
+            candidates=HOSTS, mace_neb=NEB, launch={"environment": ["export HOPSCREEN_PROCESSES=1"]}
+        )
         _twice_and_killed(jf, uri, screen, spec, server)
         local = jf("hopscreen", "run", str(spec), "--store", "local.store")
         assert local.returncode == 0, local.stderr
@@ -186,7 +191,9 @@ def test_slurm_cancels_and_ends_and_the_disk_is_full(server, slurm, tmp_path, wr
     screen = Screen(jf, uri)
     where = {"worker": "queue", "resources": {"cpus_per_task": 1, "time": "02:00:00"}}
     where["environment"] = ["export HOPSCREEN_PROCESSES=1"]
-    spec = write_spec(mace_neb=NEB, launch={"worker": "here", "stages": {"mace_neb": where}})
+    spec = write_spec(
+        candidates=HOSTS, mace_neb=NEB, launch={"worker": "here", "stages": {"mace_neb": where}}
+    )
     try:
         done = jf("jf", "flow", "submit", str(spec), "--store", uri)
         assert done.returncode == 0, done.stderr

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
@@ -10,40 +10,53 @@ from urllib.parse import urlencode
 from flask import Flask, Response, abort, render_template, request
 
 from launch.dashboard import filters
+from launch.dashboard.remember import remembered
 from stores import export
 from stores.documents import RankedMaterial
 from stores.errors import BadInput
 from stores.queries import count_ranked, ranked
 from stores.screen_store import ScreenStore
+from stores.where import one_line, parse_where
+from workflows.spec import WORKING_IONS
 
 PAGE = 50
 """Materials on a page."""
+
+COUNTED = 10_000
+"""Materials that pass a filter are counted so far and no further: a server walks through them."""
 
 _CHUNK = 10_000
 """Materials read at a time for a download."""
 
 Filters = dict[str, str | list[str]]
+Ions = Callable[[str], tuple[list[str], float]]
 
 
 def add_to(app: Flask, store: ScreenStore) -> None:
     """Add the pages of this module."""
-    app.add_url_rule("/", "ranking", lambda: _ranking(store))
+    ions = remembered(lambda _: _ions(store))
+    app.add_url_rule("/", "ranking", lambda: _ranking(store, ions))
     app.add_url_rule("/ranking.<kind>", "download", lambda kind: _download(store, kind))
 
 
-def _ranking(store: ScreenStore) -> tuple[str, int]:
+def _ranking(store: ScreenStore, ions: Ions) -> tuple[str, int]:
     asked = filters.given(request.args, request.args.getlist("level"))
     by = request.args.get("sort") or "barrier"
     descending = request.args.get("order") == "desc"
-    page, pages, total = 1, 1, 0
+    page, total, more = 1, 0, False
+    pages: int | None = None
     materials: list[RankedMaterial] = []
     mistake = None
     try:
         where, order = _question(asked, by, descending=descending)
-        total = count_ranked(store, where)
-        pages = max(1, -(-total // PAGE))
-        page = min(max(request.args.get("page", 1, int), 1), pages)
-        materials = ranked(store, PAGE, where, sort=order, skip=(page - 1) * PAGE)
+        total = _total(store, where)
+        page = max(request.args.get("page", 1, int), 1)
+        if not where or total <= COUNTED:
+            pages = max(1, -(-total // PAGE))
+            page = min(page, pages)
+        # One more than is shown tells whether there is a next page.
+        found = ranked(store, PAGE + 1, where, sort=order, skip=(page - 1) * PAGE)
+        materials, more = found[:PAGE], len(found) > PAGE
     except BadInput as error:
         # Said above the filters, which stay as they were typed.
         mistake = str(error)
@@ -57,15 +70,17 @@ def _ranking(store: ScreenStore) -> tuple[str, int]:
         mistake=mistake,
         materials=materials,
         total=total,
-        nothing_ranked=not (total or mistake or count_ranked(store)),
+        counted=COUNTED,
+        nothing_ranked=not (total or mistake or _total(store, {})),
         page=page,
         pages=pages,
+        more=more,
         asked=asked,
         by=by,
         descending=descending,
         link=link,
         query=link().partition("?")[2],
-        ions=_ions(store),
+        ions=ions("")[0],
         shown=[
             name
             for name in filters.MAY_BE_MISSING
@@ -95,19 +110,19 @@ def _link(parts: dict[str, Any]) -> str:
 
 
 def _ions(store: ScreenStore) -> list[str]:
-    """Return the working ions of the ranking, by as many steps through the index."""
-    found: list[str] = []
-    while True:
-        beyond = {"working_ion": {"$gt": found[-1]}} if found else {}
-        row = next(
-            iter(store.ranked._collection.find(
-                beyond, {"_id": 0, "working_ion": 1}, sort=[("working_ion", 1)], limit=1
-            )),
-            None,
-        )  # fmt: skip
-        if row is None:
-            return found
-        found.append(row["working_ion"])
+    """Return the working ions of the ranking."""
+    ranked_docs = store.ranked._collection
+    return [ion for ion in WORKING_IONS if ranked_docs.find_one({"working_ion": ion}, {"_id": 1})]
+
+
+def _total(store: ScreenStore, where: dict[str, Any]) -> int:
+    """Count the materials that pass; of a filter, up to one more than :data:`COUNTED`."""
+    criteria = parse_where(where)
+    collection = store.ranked._collection
+    with one_line():
+        if not criteria:
+            return int(collection.estimated_document_count())
+        return sum(1 for _ in collection.find(criteria, {"_id": 1}, limit=COUNTED + 1))
 
 
 def _download(store: ScreenStore, kind: str) -> Response:

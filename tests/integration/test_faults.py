@@ -51,9 +51,12 @@ class Screen:
         """Return the claim of a hop that is being computed at this moment."""
         try:
             with open_store(self.uri, create=False) as store:
-                return next(iter(store.runs.query({"kind": "claim", "level": "mlip"})), None)
+                claims = list(store.runs.query({"kind": "claim", "level": "mlip"}))
         except Exception:
             return None  # not there yet, or away
+        # The claim of a process that was killed stays for a while.
+        alive = (claim for claim in claims if Path(f"/proc/{claim['process']}").exists())
+        return next(alive, None)
 
     def in_the_middle(self, *, but: str | None = None) -> dict[str, Any]:
         """Wait until a NEB job is at a hop; return the job."""
@@ -208,7 +211,9 @@ def test_slurm_cancels_and_ends_and_the_disk_is_full(server, slurm, tmp_path, wr
 
         # A NEB that stands still until its time is over.
         job = screen.in_the_middle()
-        os.kill(screen.claim()["process"], signal.SIGSTOP)
+        at = wait_until(screen.claim, "a NEB")
+        job = next(j for j in jf.jobs() if j["uuid"] == at["owner"])
+        os.kill(at["process"], signal.SIGSTOP)
         limit = f"jobid={job['remote']['process_id']}"
         assert slurm.call("scontrol", "update", limit, "TimeLimit=1").returncode == 0
         state = screen.wait_for_failure(job)

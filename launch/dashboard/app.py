@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+import sqlite3
 from http import HTTPStatus
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -10,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, abort, render_template, request, send_file
+from pymongo.errors import PyMongoError
 from werkzeug.exceptions import HTTPException
 
 from launch.dashboard import (
@@ -72,6 +74,8 @@ def create_app(store: ScreenStore, *, host: str = "127.0.0.1") -> Flask:
     app.add_url_rule("/plotly.js", "plotly", _plotly)
     app.register_error_handler(BadInput, _bad_input)
     app.register_error_handler(HTTPException, _http_error)
+    for kind in (PyMongoError, sqlite3.Error):
+        app.register_error_handler(kind, _no_answer)
 
     @app.before_request
     def _known_host() -> None:
@@ -100,6 +104,11 @@ def _plotly() -> Response:
 
 def _bad_input(error: BadInput) -> tuple[str, int]:
     return _error_page("That cannot be asked", str(error), HTTPStatus.BAD_REQUEST)
+
+
+def _no_answer(error: Exception) -> tuple[str, int]:
+    message = f"The store gives no answer ({type(error).__name__}). Is it still there?"
+    return _error_page("No answer", message, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 def _http_error(error: HTTPException) -> tuple[str, int]:

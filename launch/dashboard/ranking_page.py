@@ -25,6 +25,9 @@ PAGE = 50
 COUNTED = 10_000
 """Materials that pass a filter are counted so far and no further: a server walks through them."""
 
+_LAST_PAGE = 1_000_000
+"""Beyond it no server counts."""
+
 _CHUNK = 10_000
 """Materials read at a time for a download."""
 
@@ -50,7 +53,7 @@ def _ranking(store: ScreenStore, ions: Ions) -> tuple[str, int]:
     try:
         where, order = _question(asked, by, descending=descending)
         total = _total(store, where)
-        page = max(request.args.get("page", 1, int), 1)
+        page = min(max(request.args.get("page", 1, int), 1), _LAST_PAGE)
         if not where or total <= COUNTED:
             pages = max(1, -(-total // PAGE))
             page = min(page, pages)

@@ -16,6 +16,7 @@ import sample_screen
 from fireworks import Firework, LaunchPad, PyTask, Workflow
 from flask.testing import FlaskClient
 from pymatgen.core import Structure
+from secantus import SecantusDBServer
 
 from launch.cli import run_command
 from launch.dashboard.app import create_app
@@ -165,6 +166,7 @@ def test_pages_are_cut_by_the_database(uri):
         assert ">m116<" in page.replace(" ", "")
         assert "page 3 of 3" in page
         # A page beyond the last is the last one.
+        assert text(client, "/", page=str(10**30)) == text(client, "/", page="3")
         assert text(client, "/", page="99") == text(client, "/", page="3")
         assert len(text(client, "/ranking.csv").splitlines()) == 118
 
@@ -364,3 +366,15 @@ def test_submitted_flows_are_shown_as_their_managers_see_them(uri, mongo_server,
     assert "1 queued" in page
     assert "&lt;i&gt;first" in page
     assert "jobflow-remote project &#39;elsewhere&#39; is not set up on this machine" in page
+
+
+def test_a_store_that_is_gone_is_said(tmp_path):
+    server = SecantusDBServer(storage_path=str(tmp_path / "server"))
+    server.start()
+    uri = f"{server.uri.rstrip('/')}/gone?serverSelectionTimeoutMS=500"
+    open_store(uri).close()
+    with open_store(uri, create=False) as opened:
+        client = create_app(opened).test_client()
+        assert "No material is ranked yet" in text(client, "/")
+        server.stop()
+        assert "The store gives no answer" in text(client, "/funnel", 503)

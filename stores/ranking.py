@@ -284,13 +284,14 @@ def write_ranked(store: ScreenStore, ranked: Mapping[str, RankedDoc | None]) -> 
     """
     among = {"candidate_id": {"$in": sorted(ranked)}}
     old = {doc.candidate_id: doc for doc in store.find(RankedDoc, among)}
-    there = set(store.ids(RankedDoc, among))  # a broken one, too
     count = store.put(
         doc
         for key, doc in ranked.items()
         if doc is not None and not (key in old and _same(doc, old[key]))
     )
-    gone = sorted(key for key, doc in ranked.items() if doc is None and key in there)
+    out = {key for key, doc in ranked.items() if doc is None}
+    # Not only those of ``old``: a broken one has to go, too.
+    gone = store.ids(RankedDoc, {"candidate_id": {"$in": sorted(out)}}) if out else []
     if gone:
         store.ranked.remove_docs({"candidate_id": {"$in": gone}})
     return count + len(gone)

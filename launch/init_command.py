@@ -151,6 +151,7 @@ def _login(user: str | None, indent: int) -> str:
     lines = [
         f"{mark}username: {user or 'NAME'}",
         f"{mark}password: <<<",
+        "# auth_source: admin    # the database that knows the user, if it is another",
         "# mongoclient_kwargs: {tls: true, tlsCAFile: /path/ca.pem}",
     ]
     return "".join(f"{' ' * indent}{line}\n" for line in lines)

@@ -275,6 +275,8 @@ class JobflowRemote:
         """Return the jobs of all flows, as the project's queue has them."""
         at = self.project["queue"]["store"]
         options = {**self.login_only, **at.get("mongoclient_kwargs", {})}
+        if "auth_source" in at:
+            options["authSource"] = at["auth_source"]
         fields = ["db_id", "uuid", "index", "state", "worker", "run_dir", "remote", "job.name"]
         with MongoClient(at["host"], at["port"], **options) as client:
             rows = list(client[at["database"]]["jobs"].find({}, fields))

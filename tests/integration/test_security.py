@@ -46,11 +46,16 @@ def test_login_and_tls_and_no_trace_of_the_password(server, tmp_path, write_spec
     login.write_text(
         f"export HOPSCREEN_MONGODB_USERNAME=writer HOPSCREEN_MONGODB_PASSWORD='{SECRET}'\n"
     )
-    options = {"tls": True, "tlsCAFile": str(tmp_path / "certificate.pem"), "authSource": "admin"}
+    options = {"tls": True, "tlsCAFile": str(tmp_path / "certificate.pem")}
     jf = JobflowRemote(
         tmp_path,
         server.uri,
-        login={"username": "writer", "password": SECRET, "mongoclient_kwargs": options},
+        login={
+            "username": "writer",
+            "password": SECRET,
+            "auth_source": "admin",
+            "mongoclient_kwargs": options,
+        },
     )
     spec = write_spec(mace_neb=None, launch={"environment": [f"source {login}"]})
 

@@ -13,15 +13,13 @@ import numpy as np
 from ase import Atoms
 
 from workflows.neb_band import Band
-from workflows.neb_optimisers import BAND_OPTIMISERS, largest
+from workflows.neb_optimisers import BAND_OPTIMISERS
 from workflows.neb_path import images_for, interpolate, minima, resampled, straight, tangent
+from workflows.neb_ridge import bent, ridge
 from workflows.neb_run import BudgetSpent, Run
+from workflows.neb_string import string_relaxed
 from workflows.neb_symmetry import Swap
 from workflows.neb_types import NebFailure, barriers
-
-RIDGE_STEP_ANG = 0.1
-RIDGE_CURVATURE_EV_ANG2 = 0.3
-"""A path is on a ridge where the ion's curvature across it is more negative than this."""
 
 APART_ANG = 0.3
 """A dip is an intermediate minimum if its atoms rest so far from both ends."""
@@ -253,68 +251,6 @@ def _mirrored(path: RelaxedPath, swap: Swap, last: Atoms) -> RelaxedPath:
     ends = [last_index - index for index in reversed(path.ends)]
     curvatures = {last_index - k: value for k, value in path.curvatures_ev_ang2.items()}
     return RelaxedPath(images, path.converged, path.fmax_ev_ang, True, ends, curvatures)
-
-
-def ridge(run: Run, band: Band) -> np.ndarray | None:
-    """Direction in which the highest image falls off a ridge, None where it does not.
-
-    A path that symmetry holds on a ridge has no force to leave it. Two displacements of the
-    ion give its curvatures across the path; shape (3,), a unit vector.
-    """
-    top = 1 + int(np.argmax(band.energies[1:-1]))
-    image = band.images[top]
-    along = band.images[top + 1].positions[0] - band.images[top - 1].positions[0]
-    across = np.linalg.svd(along[None])[2][1:]
-    forces = band.real_forces[top][0]
-    moved = [image.copy() for _ in across]
-    for other, direction in zip(moved, across, strict=True):
-        other.positions[0] += RIDGE_STEP_ANG * direction
-    answers = run.evaluate(moved, [f"image-{top:02d}"] * 2)
-    there = np.array([answer.forces_ev_ang[0] for answer in answers])
-    curvatures = (forces - there) @ across.T / RIDGE_STEP_ANG
-    values, vectors = np.linalg.eigh((curvatures + curvatures.T) / 2)
-    if values[0] > -RIDGE_CURVATURE_EV_ANG2:
-        return None
-    downhill = vectors[:, 0] @ across
-    # both sides are alike on an exact ridge; else the force says which is lower
-    slope = float(downhill @ forces)
-    side = slope if abs(slope) > 1e-3 else float(downhill[np.argmax(np.abs(downhill))])
-    return np.asarray(np.copysign(1.0, side) * downhill)
-
-
-def bent(images: list[Atoms], direction: np.ndarray, height_ang: float = 0.3) -> list[Atoms]:
-    """Move the ion off a path, in place: most half way, not at all at the ends."""
-    for image, share in zip(images, np.linspace(0, 1, len(images)), strict=True):
-        image.positions[0] += height_ang * np.sin(np.pi * share) * direction
-    return images
-
-
-def string_relaxed(
-    run: Run, images: list[Atoms], rate_ang2_ev: float = 0.02, max_step_ang: float = 0.05
-) -> list[Atoms]:
-    """Relax a path by the simplified string method, as far as a climbing band needs it.
-
-    Every image goes downhill, then the images are spread evenly along the path (E, Ren and
-    Vanden-Eijnden, J. Chem. Phys. 126, 164103 (2007)). Slow and without springs or optimiser
-    memory, so hard to upset.
-    """
-    path = [image.copy() for image in images]
-    count = len(path) - 2
-    for step in range(run.settings.max_steps):
-        answers = run.evaluate(path[1:-1], [f"image-{k:02d}" for k in range(1, count + 1)])
-        across = 0.0
-        for k, (_, forces) in enumerate(answers, start=1):
-            along = tangent(path, k)
-            across = max(across, largest(forces - np.vdot(forces, along) * along))
-            move = rate_ang2_ev * forces
-            path[k].positions += move * min(1.0, max_step_ang / max(largest(move), 1e-12))
-        energies = [images[0].get_potential_energy(), *(answer.energy_ev for answer in answers)]
-        energies.append(images[-1].get_potential_energy())
-        run.report("string", step, across, barriers(np.array(energies))["barrier_ev"])
-        path = resampled(path, count)
-        if across <= max(run.settings.climb_from_ev_ang, run.settings.fmax_ev_ang):
-            break
-    return [images[0], *path[1:-1], images[-1]]
 
 
 def _nearest(bands: list[Band]) -> Band:

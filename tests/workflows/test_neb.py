@@ -442,8 +442,8 @@ def test_ladder_of_recovery(monkeypatch, copper, attempts, rung):
 def test_string_method_finds_the_pass_on_its_own():
     from workflows.neb_band import frozen
     from workflows.neb_path import straight
-    from workflows.neb_relax import string_relaxed
     from workflows.neb_run import Run
+    from workflows.neb_string import string_relaxed
 
     ends = []
     for x in (0.0, 2.0):

@@ -6,6 +6,8 @@ import os
 import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
+from types import GenericAlias
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 # Importing torch for the docstrings must not take all cores.
@@ -25,8 +27,8 @@ extensions = [
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["_build", "_templates"]
-# Pages of figures and tables are made by benchmarks.
-suppress_warnings = ["toc.empty_glob"]
+# Tables that a benchmark writes are linked from the page that tells of it.
+suppress_warnings = ["toc.not_included"]
 
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
@@ -34,7 +36,7 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
-# numpydoc stumbles over the signatures of some compiled classes that modules import.
+# numpydoc stumbles over the signature of this compiled class.
 autodoc_default_options = {"members": True, "exclude-members": "model_config, cKDTree"}
 numpydoc_show_class_members = False
 # References stand in the docstrings; classes of other packages are not linked.
@@ -52,3 +54,15 @@ html_theme_options = {
     "footer_end": [],
 }
 html_sidebars = {"index": []}
+
+
+def _skip_aliases(
+    app: Any, what: str, name: str, thing: Any, skip: bool, options: Any
+) -> bool | None:
+    """Leave out names of types, as ``tuple[int, ...]``: numpydoc takes them for functions."""
+    return True if isinstance(thing, GenericAlias) else None
+
+
+def setup(app: Any) -> None:
+    """Called by Sphinx."""
+    app.connect("autodoc-skip-member", _skip_aliases)

@@ -32,7 +32,7 @@ SOFTNESS_ANG = 0.37
 """The parameter b of all bonds: I. D. Brown, D. Altermatt, Acta Cryst. B 41, 244 (1985)."""
 
 MAX_MISMATCH = 0.75
-"""Largest |V − charge| / charge of a site. Known sites of the catalogue lie between −0.46 and
+"""Largest ``|V − charge|`` / charge of a site. Known sites of the catalogue lie between −0.46 and
 +0.71, for the tabulated lengths are too long for sodium in layered oxides."""
 
 CATION_ANG = 2.4

@@ -160,7 +160,9 @@ def forces_of(engine: Engine, folder: Path | None = None) -> Forces:
     """Choose how an engine is asked."""
     if isinstance(engine, Batched):
         return InOneCall(engine)
-    if getattr(engine, "own_processes", False) and available_processes() > 1:
+    # A worker of workflows.pool may have no children, so that none outlives it.
+    alone = multiprocessing.current_process().daemon or available_processes() == 1
+    if getattr(engine, "own_processes", False) and not alone:
         return InProcesses(engine, folder, available_processes())
     return OneByOne(engine, folder)
 

@@ -6,7 +6,8 @@
 
 The store holds one ranked material, one hop and one estimate per candidate; barriers, gaps and
 hulls are drawn at random from a fixed seed. Each page is asked for five times; the median is
-printed, with the size of the answer.
+printed, with the size of the answer. Times are processor time of everything that is involved:
+dashboard, embedded store or MongoDB-wire server, and the client, which costs next to nothing.
 """
 
 from __future__ import annotations
@@ -115,13 +116,13 @@ def place(backend: str, folder: Path) -> Iterator[str]:
 
 
 def ask(port: int, path: str) -> tuple[float, int]:
-    """Return the seconds that a page took, and its bytes."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
-    started = time.perf_counter()
+    """Return the processor seconds that a page took, and its bytes."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1200)
+    started = time.process_time()
     connection.request("GET", path)
     answer = connection.getresponse()
     size = len(answer.read())
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     connection.close()
     if answer.status != 200:
         raise SystemExit(f"{path}: {answer.status}")
@@ -144,12 +145,12 @@ def main() -> None:
         "CSV of all": "/ranking.csv",
     }
     with tempfile.TemporaryDirectory() as name, place(chosen.backend, Path(name)) as uri:
-        started = time.perf_counter()
+        started = time.process_time()
         with open_store(uri) as store:
             fill(store, chosen.materials)
         print(
             f"{chosen.materials} materials on {chosen.backend}, "
-            f"filled in {time.perf_counter() - started:.0f} s",
+            f"filled in {time.process_time() - started:.0f} s",
             flush=True,
         )
         with open_store(uri, create=False) as store, make_server(store) as server:

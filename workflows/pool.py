@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import signal
 import threading
 import traceback
@@ -18,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from multiprocessing.reduction import DupFd
+from multiprocessing.reduction import DupFd, ForkingPickler
 from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -267,7 +266,8 @@ def _portable(error: Exception) -> Exception:
     """Return the error with its traceback as a note, in a form that passes the pipe."""
     error.add_note(traceback.format_exc())
     try:
-        pickle.loads(pickle.dumps(error))
+        # What the pipe itself does to it.
+        ForkingPickler.loads(ForkingPickler.dumps(error))
     except Exception:
         return RuntimeError(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
     return error

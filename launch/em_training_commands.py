@@ -83,7 +83,7 @@ def finetune(
     device: Device = "auto",
     format_: FormatOption = Format.TABLE,
 ) -> None:
-    r"""Train, cross-validate by host and calibrate a model; goes on after a crash.
+    r"""Train, cross-validate by host and calibrate a model, in about a minute.
 
     With `--store`, what DFT-NEB found in a screen joins the training data, and the last lines
     say whether that made the error on unseen hosts smaller than the base's. Shipped models are

@@ -69,7 +69,7 @@ class MaceNebOptions(Options):
 
     model: str = Field(
         "medium-mpa-0",
-        description="'mini', a MACE foundation name, a file, 'chgnet', or an installed engine"
+        description="'mini', a MACE foundation name, a file, 'chgnet', or an installed engine",
     )
     top: int = Field(200, ge=0, description="hops that climb to this stage")
     select: Literal["improvement", "estimate"] = Field(

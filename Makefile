@@ -1,11 +1,11 @@
-# make install | demo | test | lint | bench   (PYTHON=python3.12 make install to choose another)
+# make install | demo | test | faults | lint | bench   (PYTHON=python3.12 make install to choose another)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # One thread per process: parallelism here is by processes.
 export OMP_NUM_THREADS := 1
 
-.PHONY: install demo test test-dgl lint format docs bench clean
+.PHONY: install demo test test-dgl faults lint format docs bench clean
 
 install: $(VENV)/.installed
 
@@ -37,6 +37,10 @@ $(DGL)/.installed: $(VENV)/.installed
 		> $$($(DGL)/bin/python -c "import site; print(site.getsitepackages()[0])")/below.pth
 	$(DGL)/bin/pip install -q --no-deps -c constraints.txt dgl
 	touch $@
+
+# Processes, databases and Slurm jobs killed on purpose; prints what was lost.
+faults: install
+	HOPSCREEN_FAULTS=1 $(BIN)/python -m pytest -s tests/integration/test_faults.py
 
 lint: install
 	$(BIN)/ruff check .

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -33,8 +35,8 @@ def test_from_zero_to_a_ranked_list(slurm, wire_server, tmp_path):
     script = tmp_path / "typed.sh"
     echoed = [f"echo '=== {number}'\n{command}" for number, command in enumerate(typed)]
     script.write_text("set -e\n" + "\n".join(echoed) + "\n")
-    home = tmp_path / "home"
-    home.mkdir()
+    # The runner's socket lies below it, and a socket's path has 107 characters at most.
+    home = Path(tempfile.mkdtemp(prefix="hops-", dir="/tmp"))
     environment = os.environ | slurm.environment
     environment |= {"HOME": str(home), "PATH": f"{BIN}:{os.environ['PATH']}", "COLUMNS": "200"}
     for name in ("JFREMOTE_PROJECT", "JFREMOTE_PROJECTS_FOLDER", "SCRATCH"):
@@ -56,6 +58,7 @@ def test_from_zero_to_a_ranked_list(slurm, wire_server, tmp_path):
             capture_output=True,
             check=False,
         )
+    shutil.rmtree(home)
     (tmp_path / "told.txt").write_text(done.stdout + done.stderr)
     assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
     by_command = dict(zip(typed, re.split(r"=== \d+\n", done.stdout)[1:], strict=True))

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,8 +31,17 @@ def commands(text: str) -> list[str]:
     return found
 
 
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """Return a home with a short name: sockets lie below it, with 107 characters at most."""
+    with tempfile.TemporaryDirectory(
+        prefix="hops-", dir="/tmp", ignore_cleanup_errors=True
+    ) as folder:
+        yield Path(folder)
+
+
 @pytest.mark.slow
-def test_from_zero_to_a_ranked_list(slurm, wire_server, tmp_path):
+def test_from_zero_to_a_ranked_list(slurm, wire_server, home, tmp_path):
     typed = commands(GUIDE.read_text().replace(ADDRESS, wire_server.uri))
     assert any("runner stop" in command for command in typed)
     (made,) = (i for i, command in enumerate(typed) if command.startswith("hopscreen init"))
@@ -40,8 +49,6 @@ def test_from_zero_to_a_ranked_list(slurm, wire_server, tmp_path):
     script = tmp_path / "typed.sh"
     echoed = [f"echo '=== {number}'\n{command}" for number, command in enumerate(typed)]
     script.write_text("set -e\n" + "\n".join(echoed) + "\n")
-    # The runner's socket lies below it, and a socket's path has 107 characters at most.
-    home = Path(tempfile.mkdtemp(prefix="hops-", dir="/tmp"))
     environment = os.environ | slurm.environment
     environment |= {"HOME": str(home), "PATH": f"{BIN}:{os.environ['PATH']}", "COLUMNS": "200"}
     for name in ("JFREMOTE_PROJECT", "JFREMOTE_PROJECTS_FOLDER", "SCRATCH"):
@@ -63,7 +70,6 @@ def test_from_zero_to_a_ranked_list(slurm, wire_server, tmp_path):
             capture_output=True,
             check=False,
         )
-    shutil.rmtree(home)
     (tmp_path / "told.txt").write_text(done.stdout + done.stderr)
     assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
     by_command = dict(zip(typed, re.split(r"=== \d+\n", done.stdout)[1:], strict=True))

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from em_model.breakdown import SCENARIOS
 from launch.output import table
 
 
@@ -57,6 +56,8 @@ def evaluation(result: Mapping[str, Any]) -> list[Section]:
     result
         From :func:`em_model.evaluate.evaluate`.
     """
+    from em_model.breakdown import SCENARIOS  # its libraries would slow every --help down
+
     confusion = result["confusion"]
     sections = [
         Section(
@@ -117,6 +118,8 @@ def _models(rows: Sequence[Mapping[str, Any]]) -> Section:
 
 
 def _scenarios(cases: Mapping[str, Mapping[str, Any]]) -> Section:
+    from em_model.breakdown import SCENARIOS
+
     def cell(figures: Mapping[str, Any] | None) -> str:
         return f"{figures['mae_ev']:.3f} ({figures['n']})" if figures else ""
 

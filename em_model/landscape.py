@@ -74,7 +74,8 @@ def landscape_features(around: Survey) -> np.ndarray:
     axis = (last - first) / length
     tube = _tube(first, axis, length, around.positions)
     points = tube.points
-    energy, valence, narrow = _on_grid(points, around)
+    bonds = _bonds(around)
+    energy, valence, narrow = _on_grid(points, around, bonds)
     near_first = np.linalg.norm(points - first, axis=1) < END_ANG
     near_last = np.linalg.norm(points - last, axis=1) < END_ANG
     out: list[float] = []
@@ -97,13 +98,13 @@ def landscape_features(around: Survey) -> np.ndarray:
             along.min() - low,
         ]
     chosen = points[ways["energy"]]
-    on_way = _fields(chosen, around)
+    on_way = _fields(chosen, around, bonds)
     top = int(np.argmax(on_way["energy"]))
     for name in FIELDS[1:]:
         values = on_way[name]
         out += [values[top] - 0.5 * (values[0] + values[-1]), values[top]]
     line = first + np.linspace(0, 1, 17)[:, None] * (last - first)
-    for values in _fields(line, around).values():
+    for values in _fields(line, around, bonds).values():
         end = 0.5 * (values[0] + values[-1])
         between = abs(values[0] - values[-1])
         out += [values.max() - end, values.min() - end, between, values[8] - end, end]
@@ -219,9 +220,11 @@ def _bonds(around: Survey) -> _Bonds:
     )
 
 
-def _on_grid(points: np.ndarray, around: Survey) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _on_grid(
+    points: np.ndarray, around: Survey, bonds: _Bonds
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Energy, logarithm of the valence, minus the nearest anion's distance; (n,) each."""
-    bonds, anion, cation = _bonds(around), around.anions, ~around.anions
+    anion, cation = around.anions, ~around.anions
     to_anion = _distances(points, around.positions[anion])
     to_cation = _distances(points, around.positions[cation])
     energy = _morse(to_anion, bonds, anion) + _repulsion(to_cation, bonds, cation)
@@ -254,9 +257,9 @@ def _valence(distance: np.ndarray, bonds: _Bonds, around: Survey) -> np.ndarray:
     return np.asarray(np.log(bond.sum(axis=1) / around.ion_charge + 0.05))
 
 
-def _fields(points: np.ndarray, around: Survey) -> dict[str, np.ndarray]:
+def _fields(points: np.ndarray, around: Survey, bonds: _Bonds) -> dict[str, np.ndarray]:
     """All of :data:`FIELDS` at a few points, (n,) each."""
-    bonds, anion, cation = _bonds(around), around.anions, ~around.anions
+    anion, cation = around.anions, ~around.anions
     distance = _distances(points, around.positions)
     to_anion, to_cation = distance[:, anion], distance[:, cation]
     morse, repulsion = (

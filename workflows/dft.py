@@ -77,6 +77,10 @@ class DftPreset:
         return get_engine(self.engine, **options)
 
 
+_DEMO_CELL = SupercellRecipe(
+    min_length_ang=4.5, min_height_ang=4.0, min_atoms=8, max_atoms=24, minimal=True
+)
+
 PRESETS: dict[str, dict[str, DftPreset]] = {
     "gpaw": {
         # Minutes on one core: real DFT, but a cell, cutoff and k-mesh that nobody would publish.
@@ -95,9 +99,7 @@ PRESETS: dict[str, dict[str, DftPreset]] = {
             neb=NebSettings(
                 fmax_ev_ang=0.1, images=1, climb_from_ev_ang=0.3, max_steps=40, max_force_calls=100
             ),
-            recipe=SupercellRecipe(
-                min_length_ang=4.5, min_height_ang=4.0, min_atoms=8, max_atoms=24, minimal=True
-            ),
+            recipe=_DEMO_CELL,
             closed_shells_only=True,
             label="demo",
             interval_halfwidth_ev=0.3,
@@ -113,9 +115,7 @@ PRESETS: dict[str, dict[str, DftPreset]] = {
             engine="cp2k",
             options={"cutoff_ry": 300.0, "eps_scf": 1e-5},
             neb=NebSettings(fmax_ev_ang=0.1, images=1, max_steps=40, max_force_calls=100),
-            recipe=SupercellRecipe(
-                min_length_ang=4.5, min_height_ang=4.0, min_atoms=8, max_atoms=24, minimal=True
-            ),
+            recipe=_DEMO_CELL,
             closed_shells_only=True,
             label="demo",
             interval_halfwidth_ev=0.3,

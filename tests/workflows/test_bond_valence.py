@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from charged_hosts import ENTRIES, GROWN, charged, full
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
@@ -19,24 +20,6 @@ from workflows.filters import Refused
 from workflows.hops import distinct_hops
 from workflows.hosts import prepare_host
 from workflows.insertion import fill_by_bond_valence
-from workflows.sources.catalogue import catalogue_entries, entry_structure
-
-ENTRIES = {entry["id"]: entry for entry in catalogue_entries()}
-GROWN = 1.02
-
-
-def full(name):
-    return entry_structure(ENTRIES[name])
-
-
-def charged(name):
-    """The catalogue's host without its ion, in a larger cell of another origin."""
-    ion = ENTRIES[name]["working_ion"]
-    empty = full(name)
-    empty.remove_species([ion])
-    empty.scale_lattice(empty.volume * GROWN**3)
-    empty.translate_sites(list(range(len(empty))), [0.13, 0.29, 0.41])
-    return ion, empty
 
 
 def test_the_holes_of_a_cubic_close_packing_by_hand():

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import yaml
+from charged_hosts import GROWN, charged, full
 from pymatgen.core import Structure
 
 from launch.cli import run_command
@@ -14,32 +15,15 @@ from workflows.filters import Refused
 from workflows.hops import distinct_hops
 from workflows.hosts import prepare_host
 from workflows.insertion import Twins, fill_given
-from workflows.sources.catalogue import catalogue_entries, entry_structure
 from workflows.spec import load_spec
 from workflows.stages.candidates import filter_settings, find_candidates
 from workflows.stages.hops import enumerate_hops
 from workflows.stages.score import score
 
-ENTRIES = {entry["id"]: entry for entry in catalogue_entries()}
 PAIRS = (
     "LiCoO2", "LiFePO4", "LiMn2O4", "LiTiS2", "NaCoO2-O3", "NaTi2P3O12", "CaV2O5", "MgCr2O4",
     "ZnMn2O4",
 )  # fmt: skip
-GROWN = 1.02
-
-
-def full(name):
-    return entry_structure(ENTRIES[name])
-
-
-def charged(name):
-    """The catalogue's host without its ion, in a larger cell of another origin."""
-    ion = ENTRIES[name]["working_ion"]
-    empty = full(name)
-    empty.remove_species([ion])
-    empty.scale_lattice(empty.volume * GROWN**3)
-    empty.translate_sites(list(range(len(empty))), [0.13, 0.29, 0.41])
-    return ion, empty
 
 
 def twins(ion, *structures):

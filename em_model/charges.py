@@ -45,14 +45,35 @@ def ion_charge(number: int) -> float:
     return float(np.clip(column("highest_oxidation")[number], 1, 3))
 
 
+def anions(lattice: np.ndarray, cart: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Tell which atoms are anions, shape (n,); none may be.
+
+    O and F are. H, C, N, P, As, S, Se, Te and the halogens are, unless they are bonded to a more
+    electronegative of these (halogens: to oxygen).
+
+    Parameters
+    ----------
+    lattice
+        Shape (3, 3), Å, rows are vectors.
+    cart
+        Positions, shape (n, 3), Å.
+    numbers
+        Atomic numbers, shape (n,), at most 94.
+    """
+    mask = np.isfinite(_ANION[numbers])
+    unsure = np.flatnonzero(mask & ~np.isin(numbers, [8, 9]))
+    if len(unsure):
+        mask[unsure] = ~_bonded_to_stronger(lattice, cart, numbers, unsure)
+    return np.asarray(mask)
+
+
 def formal_charges(
     lattice: np.ndarray, cart: np.ndarray, numbers: np.ndarray, ion: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Charges of the host's atoms, such that host and one moving ion are neutral.
 
-    O and F are anions. H, C, N, P, As, S, Se, Te and the halogens are, unless they are bonded to
-    a more electronegative of these (halogens: to oxygen). Where there is no such anion the most
-    electronegative element takes its lowest oxidation state. Other ions of the moving kind have
+    Where there are no :func:`anions` the most electronegative element takes its lowest oxidation
+    state. Other ions of the moving kind have
     its charge, cations of main groups their highest oxidation state, and transition metals share
     equally what is left.
 
@@ -73,12 +94,8 @@ def formal_charges(
         Charges (n,) in elementary charges, and whether each atom is an anion (n,).
     """
     chi = column("pauling_electronegativity")
-    charge = _ANION[numbers].copy()
-    unsure = np.flatnonzero(np.isfinite(charge) & ~np.isin(numbers, [8, 9]))
-    if len(unsure):
-        bonded = _bonded_to_stronger(lattice, cart, numbers, unsure)
-        charge[unsure[bonded]] = np.nan
-    anion = np.isfinite(charge)
+    anion = anions(lattice, cart, numbers)
+    charge = np.where(anion, _ANION[numbers], np.nan)
     if not anion.any():
         anion = chi[numbers] >= chi[numbers].max()
         charge[anion] = np.minimum(column("lowest_oxidation")[numbers[anion]], -1.0)

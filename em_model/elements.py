@@ -17,9 +17,6 @@ from ase.data import atomic_numbers
 MAX_NUMBER = 94
 """Largest atomic number in the table; heavier elements take its row."""
 
-ANIONS = frozenset(atomic_numbers[s] for s in ("N", "O", "F", "S", "Cl", "Se", "Br", "Te", "I"))
-"""Elements whose distance from the ion makes a bottleneck."""
-
 
 @cache
 def table() -> tuple[dict[str, int], np.ndarray]:

@@ -32,12 +32,11 @@ def store_bands(uri: str, *, weight: float = 1.0, demo: bool = False) -> list[Ba
     BadInput
         When the store is not there or holds no such result.
     """
-    from pymatgen.core import Structure
-
     from stores.documents import BarrierDoc, CandidateDoc, HopDoc
     from stores.screen_store import open_store
     from workflows.bands import SupercellRecipe, build_band
     from workflows.hops import Hop
+    from workflows.hosts import host_of
 
     labels: list[str | None] = [None, "demo"] if demo else [None]
     criteria = {"level": "dft", "status": "done"}
@@ -51,7 +50,7 @@ def store_bands(uri: str, *, weight: float = 1.0, demo: bool = False) -> list[Ba
                 continue
             try:
                 band = build_band(
-                    Structure.from_dict(host.structure),
+                    host_of(host),
                     Hop.from_doc(hop),
                     SupercellRecipe(),
                     mode=hop.mode,

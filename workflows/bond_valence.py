@@ -25,7 +25,8 @@ from pymatgen.core import Element, Structure
 from scipy.ndimage import minimum_filter
 from scipy.optimize import minimize
 
-from em_model.elements import ANIONS, bond_valence_lengths
+from em_model.charges import anions
+from em_model.elements import bond_valence_lengths
 from workflows.oxidation import ION_CHARGES
 
 SOFTNESS_ANG = 0.37
@@ -44,10 +45,6 @@ to each other are one, found from two sides."""
 
 _REACH_ANG = 6.0
 """Bonds longer than this have valences below 10⁻⁴."""
-
-_BONDED = 1.25
-"""An anion this many lengths of valence one from a more electronegative one is its cation: the
-sulfur of a sulfate, the nitrogen of a nitrate."""
 
 _CHUNK = 500
 """Grid points at once."""
@@ -90,19 +87,19 @@ def valence_sites(host: Structure, working_ion: str) -> list[ValenceSite]:
     list of ValenceSite
         All in the cell, equivalent ones too, by rising mismatch. Empty for a host of no anions.
     """
-    anions = anion_sites(host)
-    if not anions:
+    sites = anion_sites(host)
+    if not sites:
         return []
     charge = ION_CHARGES[working_ion]
-    field = _ValenceField(host, anions, working_ion)
-    cations = sorted(set(range(len(host))) - set(anions))
+    field = _ValenceField(host, sites, working_ion)
+    cations = sorted(set(range(len(host))) - set(sites))
     found: list[ValenceSite] = []
     for start in _grid_minima(host, field, charge):
         refined = minimize(field.with_gradient, start, jac=True, options={"gtol": 1e-5})
         place = host.lattice.get_fractional_coords(refined.x) % 1.0
         valence = float(refined.fun)
         mismatch = abs(valence - charge) / charge
-        if mismatch > MAX_MISMATCH or _nearest(host, place, anions) > _REACH_ANG:
+        if mismatch > MAX_MISMATCH or _nearest(host, place, sites) > _REACH_ANG:
             continue
         cation_ang = _nearest(host, place, cations)
         seen = [site.frac_coords for site in found]
@@ -114,34 +111,23 @@ def valence_sites(host: Structure, working_ion: str) -> list[ValenceSite]:
 
 
 def anion_sites(host: Structure) -> list[int]:
-    """Return the sites of nonmetals that are not bonded to a more electronegative one."""
-    lengths = bond_valence_lengths()
-    numbers = [site.specie.Z for site in host]
-    candidates = ANIONS | {Element("P").Z}
-    pull = [float(site.specie.X) if z in candidates else 0.0
-            for site, z in zip(host, numbers, strict=True)]  # fmt: skip
-    reach = _BONDED * float(lengths[numbers][:, numbers].max())
-    first, second, _, distances = host.get_neighbor_list(reach, exclude_self=True)
-    as_cation = {
-        int(i)
-        for i, j, distance in zip(first, second, distances, strict=True)
-        if pull[j] > pull[i] > 0 and distance < _BONDED * lengths[numbers[i], numbers[j]]
-    }
-    return [k for k, x in enumerate(pull) if x > 0 and k not in as_cation]
+    """Return the sites of the host's anions, by the band model's rule."""
+    numbers = np.array([site.specie.Z for site in host])
+    return np.flatnonzero(anions(host.lattice.matrix, host.cart_coords, numbers)).tolist()
 
 
 class _ValenceField:
     """The bond-valence sum of an ion in space, with its gradient."""
 
-    def __init__(self, host: Structure, anions: list[int], working_ion: str) -> None:
+    def __init__(self, host: Structure, sites: list[int], working_ion: str) -> None:
         matrix = host.lattice.matrix
         # A cell with a margin: refinement moves a place by less than an Å.
         margin = (_REACH_ANG + 1.0) * np.linalg.norm(np.linalg.inv(matrix), axis=0)
         ranges = [np.arange(-n, n + 1) for n in np.ceil(margin).astype(int)]
         cells = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3)
-        coords = (host.frac_coords[anions][:, None] % 1.0 + cells).reshape(-1, 3)
+        coords = (host.frac_coords[sites][:, None] % 1.0 + cells).reshape(-1, 3)
         row = bond_valence_lengths()[Element(working_ion).Z]
-        lengths = np.repeat([row[host[k].specie.Z] for k in anions], len(cells))
+        lengths = np.repeat([row[host[k].specie.Z] for k in sites], len(cells))
         inside = ((coords > -margin) & (coords < 1.0 + margin)).all(axis=1)
         self._anions = coords[inside] @ matrix
         self._lengths = lengths[inside]

@@ -14,12 +14,12 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from flask import Flask, Response, abort, request
-from pymatgen.core import Structure
 
 from launch.dashboard.material_page import material_of
 from launch.result_commands import plain_view
 from stores.documents import BarrierDoc
 from stores.screen_store import ScreenStore
+from workflows.hosts import host_of
 
 
 def add_to(app: Flask, store: ScreenStore) -> None:
@@ -33,7 +33,7 @@ def _structure(store: ScreenStore) -> Response:
     view = material_of(store, request.args.get("id", ""))
     if view.candidate.structure is None:
         abort(404, f"{view.candidate.candidate_id} has no structure")
-    text = Structure.from_dict(view.candidate.structure).to(fmt="cif")
+    text = host_of(view.candidate).to(fmt="cif")
     return _file(text, "chemical/x-cif", f"{view.candidate.candidate_id}.cif")
 
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from flask import Flask, abort, render_template, request
-from pymatgen.core import Structure
 
 from launch.dashboard import charts, scene
 from stores.documents import LEVELS, BarrierDoc, RankedDoc
 from stores.queries import HopView, MaterialView, find_hop, find_material
 from stores.screen_store import ScreenStore
+from workflows.hosts import host_of
 
 MAX_HOPS = 200
 """Hops in the table and in the drawing; the documents of all are in the download."""
@@ -83,5 +83,4 @@ def _by_level(hop: HopView, level: str) -> Sequence[BarrierDoc]:
 def _scene(view: MaterialView, hops: Sequence[HopView]) -> dict[str, Any] | None:
     if view.candidate.structure is None:
         return None
-    structure = Structure.from_dict(view.candidate.structure)
-    return scene.scene(structure, view.candidate.working_ion, hops)
+    return scene.scene(host_of(view.candidate), view.candidate.working_ion, hops)

@@ -86,6 +86,10 @@ INDEXES: dict[str, tuple[tuple[str, ...], ...]] = {
 
 _BATCH = 1000
 
+_FETCHED = 200
+"""Whole documents asked of a server at once: its own choice is 16 MB, which become hundreds of MB
+of Python objects."""
+
 
 class ScreenStore:
     """The collections of a screen.
@@ -200,7 +204,9 @@ class ScreenStore:
         store, key = self.collection_of(model)
         hidden = dict.fromkeys(("_id", "last_updated", *without), 0)
         order = list((sort or {key: 1}).items())
-        rows = store._collection.find(criteria or {}, hidden, sort=order, skip=skip, limit=limit)
+        rows = store._collection.find(
+            criteria or {}, hidden, skip=skip, limit=limit, sort=order, batch_size=_FETCHED
+        )
         for row in rows:
             if (doc := _validated(model, row, f"{store.collection_name}: {row[key]}")) is not None:
                 yield doc

@@ -71,8 +71,12 @@ class SqliteCollection(SqliteTable):
         limit: int = 0,
         sort: Sort | None = None,
         hint: Any = None,
+        batch_size: int = 0,
     ) -> Iterator[Row]:
-        """Yield documents; what a query selects is settled when it starts."""
+        """Yield documents, one at a time whatever ``batch_size`` says.
+
+        What a query selects is settled when it starts.
+        """
         criteria = normal(filter)
         condition = self._compile(criteria)
         order = list(sort or [])

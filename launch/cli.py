@@ -44,7 +44,7 @@ truer estimates of the migration barrier: band model, MACE-NEB, DFT-NEB.
     hopscreen check screen_li.yaml    # what would be done, how long it takes
     hopscreen run screen_li.yaml      # do it; after a crash, go on with it
     hopscreen rank --store screen_li.store --top 10
-    hopscreen show LiFePO4_olivine --store screen_li.store
+    hopscreen show LiFePO4:Li --store screen_li.store
 
 One structure, without a screen:
 

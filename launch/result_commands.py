@@ -163,7 +163,7 @@ def show(
     """Show one material or hop: its estimates at every level, its energy profile.
 
     ```
-    hopscreen show LiFePO4_olivine --store screen_li.store
+    hopscreen show LiFePO4:Li --store screen_li.store
     ```
     """
     with quiet():

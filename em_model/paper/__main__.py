@@ -91,6 +91,8 @@ def main(arguments: list[str] | None = None) -> int:
             asked.out.mkdir(parents=True, exist_ok=True)
             text = json.dumps(result, indent=1) + "\n"
             stem = asked.model + result_suffix(asked.split, asked.records)
+            if asked.epochs is not None:
+                stem += f"-e{asked.epochs}"
             (asked.out / f"crossval-{stem}.json").write_text(text)
     except BadInput as error:
         _log(str(error))

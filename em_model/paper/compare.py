@@ -29,7 +29,8 @@ SHIPPED = Path(str(files("em_model") / "data"))
 """Where the results of the models trained for the project are."""
 
 REFERENCE = "MODEL-3"
-"""Errors are also given as multiples of this model's on the same bands."""
+"""Errors are also given as multiples of this model's on the same bands; of the best training of
+it, where there are several."""
 
 PUBLISHED: tuple[dict[str, Any], ...] = (
     {
@@ -191,7 +192,8 @@ def rank(
     some models were trained on one fold only; the order is by it where it is known.
     """
     whole = main_results(results)
-    reference = next((r for r in whole if r.model.startswith(REFERENCE)), None)
+    references = [r for r in whole if r.model.startswith(REFERENCE)]
+    reference = min(references, key=_mae, default=None)
     cases, curves = by_scenario(results, bands), learning_curves(results)
     rows = []
     for result in whole:
@@ -281,8 +283,7 @@ def _result(path: Path, content: dict[str, Any], known: Mapping[str, Band]) -> R
     unknown = next((i for i in ids if i not in known), None)
     if unknown is not None or not ids:
         raise BadInput(f"{path}: predictions: band {unknown!r} is not in the data; name its data")
-    if content.get("size") not in (None, "published"):
-        name += f" ({content['size']})"
+    name += _trained(content)
     bands = list(known.values())
     return Result(
         model=name,
@@ -295,6 +296,15 @@ def _result(path: Path, content: dict[str, Any], known: Mapping[str, Band]) -> R
         seed=seed,
         records=records,
     )
+
+
+def _trained(content: Mapping[str, Any]) -> str:
+    """Say how a network was trained: its size and epochs, in brackets."""
+    size, schedule = content.get("size"), content.get("schedule")
+    said = [str(size)] if size not in (None, "published") else []
+    if schedule:
+        said.append(f"{schedule['epochs']} epochs")
+    return f" ({', '.join(said)})" if said else ""
 
 
 def _by_id(bands: Sequence[Band], fold_of: np.ndarray) -> dict[str, int]:

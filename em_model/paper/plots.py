@@ -52,7 +52,7 @@ def _parity(results: Sequence[Result]) -> Figure:
     columns = min(4, len(results))
     lines = -(-len(results) // columns)
     figure = _figure(2.6 * columns, 2.7 * lines)
-    axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flat
+    axes = list(figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flat)
     top = max(float(max(r.barrier_ev.max(), r.predicted_ev.max())) for r in results) * 1.05
     ordered = sorted(results, key=lambda r: float(np.abs(r.predicted_ev - r.barrier_ev).mean()))
     for axis, result in zip(axes, ordered, strict=False):
@@ -65,7 +65,7 @@ def _parity(results: Sequence[Result]) -> Figure:
         )
         ticks = range(0, int(top) + 1, 2 if top > 4 else 1)
         axis.set(xlim=(0, top), ylim=(0, top), aspect="equal", xticks=ticks, yticks=ticks)
-    for axis in list(axes)[len(ordered) :]:
+    for axis in axes[len(ordered) :]:
         axis.set_visible(False)
     figure.supxlabel("DFT barrier (eV)", size=9)
     figure.supylabel("predicted, host unseen (eV)", size=9)

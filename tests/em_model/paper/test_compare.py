@@ -68,17 +68,21 @@ def test_ranking_has_the_best_first_and_the_published_last(bands, tmp_path):
     # Right on the two bands that it was asked, where MODEL-3 is wrong by 0.2 and 0.4.
     write(tmp_path, "partial", {"0": 0.2, "3": 0.8}, size="small")
     third = {b.id: b.barrier_ev + 0.2 * (1 + (b.id == "3")) for b in bands}
-    write(tmp_path, "MODEL-3", third, size="small")
+    write(tmp_path, "MODEL-3", third, size="small", schedule={"epochs": 6})
+    # A second training of MODEL-3, and the worse one: no reference.
+    longer = {b.id: b.barrier_ev + 3.0 for b in bands}
+    write(tmp_path, "MODEL-3", longer, "-e30", size="small", schedule={"epochs": 30})
     rows = rank(read_results(tmp_path, bands), bands)
     assert [r["model"] for r in rows] == [
         "partial (small)",
         "better",
-        "MODEL-3 (small)",
+        "MODEL-3 (small, 6 epochs)",
         "worse",
+        "MODEL-3 (small, 30 epochs)",
         "MODEL-3 as published",
     ]
     mean = (7 * 0.2 + 0.4) / 8
-    expected = [0.0, 0.1 / mean, 1.0, 0.3 / mean]
+    expected = [0.0, 0.1 / mean, 1.0, 0.3 / mean, 3.0 / mean]
     assert [r["mae_over_model3"] for r in rows[:-1]] == pytest.approx(expected, abs=1e-9)
     assert all("only" not in row["split"] for row in rows)  # one host, so one fold
     assert rows[-1]["mae_ev"] == 0.261

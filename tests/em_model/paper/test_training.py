@@ -137,7 +137,7 @@ def test_command(bands, tmp_path, capsys):
     call = ["train", str(data), "--out", str(tmp_path / "out"), "--model", "scratch-cc"]
     call += ["--size", "tiny", "--epochs", "1", "--folds", "3", "--only", "1"]
     assert main(call) == 0
-    result = json.loads((tmp_path / "out" / "crossval-scratch-cc.json").read_text())
+    result = json.loads((tmp_path / "out" / "crossval-scratch-cc-e1.json").read_text())
     fold_of = host_folds(bands, 3, 0)
     assert set(result["predictions"]) == {
         b.id for b, f in zip(bands, fold_of, strict=True) if f == 1

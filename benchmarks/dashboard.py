@@ -5,8 +5,8 @@
     python benchmarks/dashboard.py --materials 10000
 
 The store holds one ranked material, one hop and one estimate per candidate; barriers, gaps and
-hulls are drawn at random from a fixed seed. Each page is asked for five times; the median is
-printed, with the size of the answer. Times are processor time of everything that is involved:
+hulls are drawn at random from a fixed seed. Each page is asked for five times, a slow one once; the
+median is printed, with the size of the answer. Times are processor time of everything involved:
 dashboard, embedded store or MongoDB-wire server, and the client, which costs next to nothing.
 """
 
@@ -36,11 +36,15 @@ from stores.documents import (  # noqa: E402
     Provenance,
     RankedDoc,
 )
+from stores.pages import set_rungs  # noqa: E402
 from stores.screen_store import ScreenStore, open_store  # noqa: E402
 
 IONS = ("Li", "Na", "K", "Mg", "Ca", "Zn")
 ELEMENTS = ("Al", "Cl", "Co", "F", "Fe", "Mn", "Ni", "O", "P", "S", "Se", "Si", "Ti", "Zr")
 ORIGIN = Provenance(versions={"hopscreen": "benchmark"})
+
+ONCE_S = 2.0
+"""A page that takes longer is asked for once."""
 
 PAGES: dict[str, dict[str, str]] = {
     "first page": {},
@@ -97,6 +101,7 @@ def fill(store: ScreenStore, materials: int) -> None:
             store.put(batch)
             batch.clear()
     store.put(batch)
+    set_rungs(store, materials)  # as a build does
 
 
 @contextmanager
@@ -157,7 +162,9 @@ def main() -> None:
             threading.Thread(target=server.serve_forever, daemon=True).start()
             ask(server.port, "/")
             for title, path in paths.items():
-                times = [ask(server.port, path) for _ in range(1 if "CSV" in title else 5)]
+                times = [ask(server.port, path)]
+                if times[0][0] < ONCE_S:
+                    times += [ask(server.port, path) for _ in range(4)]
                 # The funnel keeps its counts for a while: only the first is counted.
                 seconds = [t for t, _ in times[: 1 if "anew" in title else None]]
                 median = 1000 * statistics.median(seconds)

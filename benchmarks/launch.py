@@ -169,7 +169,7 @@ def count_jobs(numbers: list[int]) -> None:
             [ids[i], ids[min(i + BATCH, candidates) - 1]] for i in range(0, candidates, BATCH)
         ]
         made = score_all.original(batches, {}, "", size.as_dict() if size else None)
-        return len(made.replace.jobs)
+        return len(made.replace.jobs) - 1  # the last one collects
 
     print("| candidates | jobs for hops and scores | with target_minutes: 60 on 16 cores |")
     print("|" + "---|" * 3)
@@ -177,7 +177,8 @@ def count_jobs(numbers: list[int]) -> None:
         long = cheap(candidates, JobSize(60, 16))
         print(f"| {candidates:,} | {cheap(candidates, None)} | {long} |")
     print(
-        "\nbeside them: 3 to begin with, 1 to rank, and per NEB stage 1 to select and 1 per batch"
+        "\nbeside them: 3 to begin with, 1 to rank, and per NEB stage 2 to select and collect "
+        "and 1 per batch"
     )
 
 

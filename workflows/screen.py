@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobflow import Flow, Job, Maker, Response, job
+from jobflow import CURRENT_JOB, Flow, Job, Maker, Response, job
 
 from stores.documents import Level
 from stores.screen_store import ScreenStore, open_store
@@ -136,5 +136,21 @@ def _batch_size(store: ScreenStore, screen: ScreenSpec, size: dict[str, Any] | N
     return JobSize(**size).count(mlip_hop_s(store, screen.mace_neb.model, identity.sha256))
 
 
+@job
+def collect(outputs: list[Any]) -> list[Any]:
+    """End a fan-out: what comes after it waits for all of its jobs."""
+    return outputs
+
+
 def _replace_by(jobs: list[Flow | Job], outputs_of: list[Flow | Job]) -> Response:
-    return Response(replace=Flow(jobs, output=[one.output for one in outputs_of]))
+    """Put jobs in the place of the present one, whose output their outputs become.
+
+    jobflow would end them with a job that also runs where one of them has failed. Then the next
+    stage would select from what happens to be there, and a manager refuses to run a job again
+    whose children have run. So they end with one that waits until the failed job has been run.
+    """
+    last = collect([one.output for one in outputs_of])
+    if (present := CURRENT_JOB.job) is not None:
+        last.set_uuid(present.uuid)
+        last.index = present.index + 1
+    return Response(replace=Flow([*jobs, last]))

@@ -45,10 +45,8 @@ def fireworks(
     with quiet():
         from jobflow.managers.fireworks import flow_to_workflow
 
-        from launch.managers import progress_of
         from launch.placing import job_sizes, place_for_fireworks
-        from launch.run_log import screen_run_id
-        from launch.submissions import claim_submission, forget_submission
+        from launch.submissions import submitting
         from stores.screen_store import open_store
         from workflows.preflight import preflight
         from workflows.screen import ScreenMaker
@@ -63,21 +61,18 @@ def fireworks(
             uri = opened.uri
             flow = ScreenMaker.from_spec(screen, uri, job_sizes(screen.launch)).make()
             place_for_fireworks(flow, screen.launch)
-            run_id = screen_run_id(screen)
-            about = {
-                "manager": "fireworks",
-                "launchpad_file": str(launchpad.absolute()) if launchpad else None,
-                "flow_uuid": flow.uuid,
-                "name": screen.name,
-                "screen_id": screen.screen_id,
-                "spec_file": str(spec.absolute()),
-            }
-            claim_submission(opened, run_id, about, progress_of, again=again)
-            try:
+            where = str(launchpad.absolute()) if launchpad else None
+            note = submitting(
+                opened,
+                screen,
+                spec,
+                flow,
+                again=again,
+                manager="fireworks",
+                launchpad_file=where,
+            )
+            with note as about:
                 ids = sorted(pad.add_wf(flow_to_workflow(flow, metadata=about)).values())
-            except BaseException:
-                forget_submission(opened, run_id, flow.uuid)
-                raise
     say(f"{screen.name}: {len(ids)} Fireworks at first ({ids[0]} to {ids[-1]}), more follow")
     say(f"store: {uri}")
     say(f"next:  rlaunch rapidfire; watch: hopscreen status --store {uri} --watch")

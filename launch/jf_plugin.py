@@ -139,30 +139,25 @@ def _claim_and_add(
     from jobflow_remote import submit_flow
     from pymongo.errors import PyMongoError
 
-    from launch.managers import progress_of
-    from launch.run_log import screen_run_id
-    from launch.submissions import claim_submission, forget_submission
+    from launch.submissions import submitting
 
-    run_id = screen_run_id(screen)
-    about = {
-        "manager": "jobflow-remote",
-        "project": project.name,
-        "flow_uuid": flow.uuid,
-        "name": screen.name,
-        "screen_id": screen.screen_id,
-        "spec_file": str(spec_file.absolute()),
-    }
-    claim_submission(store, run_id, about, progress_of, again=again)
-    try:
-        return submit_flow(flow, worker=worker, project=project.name)
-    except BaseException as error:
-        forget_submission(store, run_id, flow.uuid)
-        if isinstance(error, PyMongoError):
+    note = submitting(
+        store,
+        screen,
+        spec_file,
+        flow,
+        again=again,
+        manager="jobflow-remote",
+        project=project.name,
+    )
+    with note:
+        try:
+            return submit_flow(flow, worker=worker, project=project.name)
+        except PyMongoError as error:
             raise BadInput(
                 f"project {project.name}: its queue gives no answer ({type(error).__name__}); "
                 "`jf project check` shows what is wrong"
             ) from None
-        raise
 
 
 def _project(name: str | None) -> Project:

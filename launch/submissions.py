@@ -7,14 +7,74 @@ same screen twice, even at the same moment, starts it once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from launch.managers import progress_of
+from launch.run_log import screen_run_id
 from stores.errors import BadInput
 from stores.screen_store import ScreenStore
 
+if TYPE_CHECKING:
+    from jobflow import Flow
+
+    from workflows.spec import ScreenSpec
+
 JUST_NOW = timedelta(minutes=2)
 """How long a submission may be on its way to a queue."""
+
+
+@contextmanager
+def submitting(
+    store: ScreenStore,
+    screen: ScreenSpec,
+    spec_file: Path,
+    flow: Flow,
+    *,
+    again: bool,
+    **manager: Any,
+) -> Iterator[dict[str, Any]]:
+    """Note a submission, and take the note back if what is done meanwhile fails.
+
+    Parameters
+    ----------
+    store
+        The screen's store, open for writing.
+    screen, spec_file
+        What is submitted.
+    flow
+        Its graph, about to be given to a manager.
+    again
+        Submit also what is at work already.
+    manager
+        ``manager`` and where to ask it, as :mod:`launch.managers` wants them.
+
+    Yields
+    ------
+    dict
+        The note.
+
+    Raises
+    ------
+    BadInput
+        It is at work already.
+    """
+    run_id = screen_run_id(screen)
+    about = {
+        **manager,
+        "flow_uuid": flow.uuid,
+        "name": screen.name,
+        "screen_id": screen.screen_id,
+        "spec_file": str(spec_file.absolute()),
+    }
+    claim_submission(store, run_id, about, progress_of, again=again)
+    try:
+        yield about
+    except BaseException:
+        store.runs.remove_docs({"_id": f"submission:{run_id}", "flow_uuid": flow.uuid})
+        raise
 
 
 def claim_submission(
@@ -64,11 +124,6 @@ def claim_submission(
     mine = {"_id": key, "flow_uuid": old.get("flow_uuid")}
     if not runs.update_one(mine, {"$set": new}).matched_count:
         raise BadInput(f"{fields['name']}: is being submitted by somebody else at this moment")
-
-
-def forget_submission(store: ScreenStore, run_id: str, flow_uuid: str) -> None:
-    """Take back a submission that did not come about."""
-    store.runs.remove_docs({"_id": f"submission:{run_id}", "flow_uuid": flow_uuid})
 
 
 def submissions(store: ScreenStore) -> Iterator[dict[str, Any]]:

@@ -243,7 +243,7 @@ def make_drivers(engine: Engine) -> dict[str, Driver]:
     drivers = {
         "hopscreen": ours(engine, plain),
         "hopscreen, fire": ours(engine, replace(plain, optimiser="fire")),
-        "hopscreen, ode": ours(engine, replace(plain, optimiser="ode")),
+        "hopscreen, lbfgs": ours(engine, replace(plain, optimiser="lbfgs")),
         "hopscreen, climbing at once": ours(engine, replace(plain, climb_from_ev_ang=99.0)),
         "ASE, FIRE": ase_defaults(engine, "FIRE"),
         "ASE, BFGS": ase_defaults(engine, "BFGS"),

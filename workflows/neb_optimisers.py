@@ -1,9 +1,12 @@
 """Optimisers of ends and bands, one over all images of a band.
 
-The default is a limited-memory BFGS (Nocedal, Math. Comput. 35, 773 (1980)) without line search,
-as found best for bands by Sheppard, Terrell and Henkelman, J. Chem. Phys. 128, 134106 (2008).
-ASE's own keeps pairs of negative curvature and so walks up to maxima and saddles; here they are
-left out (cautious updates: Li and Fukushima, SIAM J. Optim. 11, 1054 (2001)).
+Ends are relaxed by a limited-memory BFGS (Nocedal, Math. Comput. 35, 773 (1980)) without line
+search. ASE's own keeps pairs of negative curvature and so walks up to maxima and saddles; here
+they are left out (cautious updates: Li and Fukushima, SIAM J. Optim. 11, 1054 (2001)).
+
+Bands are relaxed by ASE's adaptive ODE solver, which needs no more force calls at the median and
+is not led astray by the bands on which L-BFGS is: a NEB force is no gradient, so that what L-BFGS
+learns of its curvature need not hold (``benchmarks/neb.py``).
 """
 
 from __future__ import annotations
@@ -134,7 +137,8 @@ def band_ode(band: NEB, fmax_ev_ang: float, max_steps: int) -> bool:
 
 
 BAND_OPTIMISERS: dict[str, Callable[[NEB, float, int], bool]] = {
+    "ode": band_ode,
     "lbfgs": band_lbfgs,
     "fire": band_fire,
-    "ode": band_ode,
 }
+"""By name; the first is the default."""

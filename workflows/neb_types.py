@@ -63,7 +63,7 @@ class NebSettings:
     leave_ridges: bool = True
     split: bool = True
     give_up_above_ev: float | None = None
-    optimiser: Literal["lbfgs", "fire", "ode"] = "lbfgs"
+    optimiser: Literal["ode", "lbfgs", "fire"] = "ode"
 
     def as_dict(self) -> dict[str, Any]:
         """For the document and the id of an estimate."""

@@ -18,10 +18,22 @@ from typing import Any
 
 import pytest
 from pymongo.errors import PyMongoError
-from sites import BIN, JobflowRemote, MongoServer, documents, kill_tree, wait_until
+from sites import (
+    BIN,
+    JobflowRemote,
+    MongoServer,
+    documents,
+    free_port,
+    kill_tree,
+    ranking,
+    wait_until,
+)
 
 from stores.documents import BarrierDoc
 from stores.screen_store import open_store
+from workflows.sources import load_catalogue
+
+from ..workflows.sources.mp_server import MaterialsProjectServer
 
 NEB = {"model": "mini", "top": 4, "images": 3, "fmax": 0.05, "batch": 1}
 """Four jobs of one hop each, long enough to be hit in the middle."""
@@ -68,6 +80,7 @@ class Screen:
         """Wait until a NEB job is at a hop; return the job."""
 
         def job() -> dict[str, Any] | None:
+            self.keep_runner()
             claim = self.claim()
             if claim is None or claim["owner"] == but:
                 return None
@@ -95,6 +108,7 @@ class Screen:
         """Wait until the manager has noticed that some job cannot go on."""
 
         def failed() -> str | None:
+            self.keep_runner()
             return next((j["state"] for j in self.jf.jobs() if j["state"] in BAD), None)
 
         return str(wait_until(failed, "a failure"))
@@ -110,6 +124,11 @@ class Screen:
     def start_runner(self) -> None:
         """Start jobflow-remote's runner."""
         self.runner = self.jf.start_runner()
+
+    def keep_runner(self) -> None:
+        """Start it again where it had nothing left to do, before a job was to be run again."""
+        if self.runner is not None and self.runner.poll() is not None:
+            self.start_runner()
 
     def restart_runner(self) -> None:
         """Start it after its death, which may have left locks."""
@@ -219,8 +238,8 @@ def test_slurm_cancels_and_ends_and_the_disk_is_full(server, slurm, tmp_path, wr
         job = screen.in_the_middle()
         assert slurm.call("scancel", job["remote"]["process_id"]).returncode == 0
         state = screen.wait_for_failure(job)
-        jf.recover(uri)
-        screen.report("Slurm job cancelled in a NEB", state)
+        commands = jf.recover(uri)
+        screen.report("Slurm job cancelled in a NEB", f"{state}; {'; '.join(commands)}")
 
         # A NEB that stands still until its time is over.
         job = screen.in_the_middle()
@@ -230,8 +249,8 @@ def test_slurm_cancels_and_ends_and_the_disk_is_full(server, slurm, tmp_path, wr
         limit = f"jobid={job['remote']['process_id']}"
         assert slurm.call("scontrol", "update", limit, "TimeLimit=1").returncode == 0
         state = screen.wait_for_failure(job)
-        jf.recover(uri)
-        screen.report("Slurm job out of time in a NEB", state)
+        commands = jf.recover(uri)
+        screen.report("Slurm job out of time in a NEB", f"{state}; {'; '.join(commands)}")
 
         if mounted.returncode == 0:
             screen.in_the_middle()
@@ -245,8 +264,8 @@ def test_slurm_cancels_and_ends_and_the_disk_is_full(server, slurm, tmp_path, wr
             # The job in the middle may still get through; what is submitted next cannot.
             state = screen.wait_for_any_failure()
             filler.unlink()
-            jf.recover(uri)
-            screen.report("disk full in the work folder", state)
+            commands = jf.recover(uri)
+            screen.report("disk full in the work folder", f"{state}; {'; '.join(commands)}")
         screen.finish()
 
         local = jf("hopscreen", "run", str(spec), "--store", "local.store")
@@ -256,3 +275,34 @@ def test_slurm_cancels_and_ends_and_the_disk_is_full(server, slurm, tmp_path, wr
         screen.close()
         if mounted.returncode == 0:
             subprocess.run(["umount", "--lazy", str(jf.work)], check=False)
+
+
+@pytest.mark.slow
+def test_the_network_refuses_who_asks_the_outside_world(server, tmp_path, write_spec):
+    jf = JobflowRemote(tmp_path, server.uri)
+    port = free_port()
+    jf.environment |= {"MP_API_KEY": "k" * 32, "MP_API_ENDPOINT": f"http://127.0.0.1:{port}/"}
+    hosts = {record.material_id: record.structure for record in load_catalogue({"Li"})}
+    rows = [
+        {"material_id": name, "structure": hosts[host].as_dict(), "energy_above_hull": 0.0}
+        for name, host in (("mp-1", "LiCoO2"), ("mp-2", "LiTiS2"))
+    ]
+    more = {"band_gap": 1.0, "is_stable": True, "theoretical": False}
+    outside = MaterialsProjectServer([{**row, **more} for row in rows])
+    spec = write_spec(candidates={"source": "materials_project", "energy_above_hull": [0, 1]})
+    uri = f"{server.uri}/network"
+    with contextlib.closing(Screen(jf, uri)) as screen:
+        done = jf("jf", "flow", "submit", str(spec), "--store", uri, "--worker", "here")
+        assert done.returncode == 0, done.stderr
+        screen.start_runner()
+        state = screen.wait_for_any_failure()
+        assert "cannot be reached" in jf("hopscreen", "status", "--store", uri).stdout
+        with outside.running(port):
+            jf.recover(uri)
+            screen.finish()
+            print("| fault | results before | lost | made again | note |")
+            screen.report("network refused to the stage that asks outside", state)
+            local = jf("hopscreen", "run", str(spec), "--store", "local.store")
+        assert local.returncode == 0, local.stderr
+        assert len(ranking(uri)) == len(rows)
+        assert ranking(uri) == ranking(tmp_path / "local.store")

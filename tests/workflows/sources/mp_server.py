@@ -55,9 +55,9 @@ class MaterialsProjectServer:
         return all(checks)
 
     @contextmanager
-    def running(self):
-        """Serve on a free local port; yield the endpoint."""
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+    def running(self, port=0):
+        """Serve on a local port, a free one if not given; yield the endpoint."""
+        server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:

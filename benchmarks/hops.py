@@ -209,23 +209,32 @@ def ends(host: Structure, edge: Edge) -> np.ndarray:
     return np.array([host.frac_coords[i], host.frac_coords[j] + step])
 
 
-def fingerprint(host: Structure, edge: Edge) -> np.ndarray:
-    """Distances to the nearest 24 atoms of each element from five points along the path."""
-    start, end = ends(host, edge)
-    path = start + np.linspace(0, 1, 5)[:, None] * (end - start)
+def fingerprint(host: Structure, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Surroundings of a path in numbers that no rotation or reflection changes.
+
+    Distances to the nearest 24 atoms of each element from five points along it, and sums of the
+    distances from neighbouring points: each point of two paths may have like surroundings, and yet
+    be turned otherwise against the next.
+    """
+    path = host.lattice.get_cartesian_coords(start + np.linspace(0, 1, 5)[:, None] * (end - start))
+    near = host.get_sites_in_sphere(path[2], 9.0 + np.linalg.norm(path[4] - path[0]) / 2)
     rows = []
-    for point in host.lattice.get_cartesian_coords(path):
-        near = host.get_sites_in_sphere(point, 9.0)
-        for element in sorted({site.specie.symbol for site in host}):
-            distances = sorted(n.nn_distance for n in near if n.specie.symbol == element)
-            rows.append(([*distances, *[9.0] * 24])[:24])
-    return np.array(rows).reshape(5, -1)
+    for element in sorted({site.specie.symbol for site in host}):
+        atoms = np.array([n.coords for n in near if n.specie.symbol == element])
+        single = np.linalg.norm(path[:, None] - atoms[None], axis=-1)
+        both = np.vstack([single, single[:-1] + single[1:]])
+        rows.append(np.sort(np.pad(both, ((0, 0), (0, 24)), constant_values=99.0))[:, :24])
+    # Beyond 9 Å of a point not all atoms are known.
+    reach = 9.0 * np.array([1] * 5 + [2] * 4)[:, None]
+    return np.minimum(rows, reach).ravel()
 
 
 def proven_distinct(host: Structure, one: Edge, other: Edge) -> bool:
     """Say whether the surroundings differ in either direction: no symmetry can change them."""
-    a, b = fingerprint(host, one), fingerprint(host, other)
-    return bool(min(np.abs(a - b).max(), np.abs(a - b[::-1]).max()) > DISTINCT_ANG)
+    mine = fingerprint(host, *ends(host, one))
+    start, end = ends(host, other)
+    theirs = (fingerprint(host, start, end), fingerprint(host, end, start))
+    return bool(min(np.abs(mine - their).max() for their in theirs) > DISTINCT_ANG)
 
 
 def proven_same(host: Structure, one: Edge, other: Edge) -> bool:

@@ -239,7 +239,7 @@ def main() -> None:
 
 def make_drivers(engine: Engine) -> dict[str, Driver]:
     """All drivers by name."""
-    plain = NebSettings(fmax_ev_ang=FMAX, max_steps=MAX_STEPS, max_force_calls=10**6)
+    plain = NebSettings(fmax_ev_ang=FMAX, max_steps=MAX_STEPS)
     drivers = {
         "hopscreen": ours(engine, plain),
         "hopscreen, fire": ours(engine, replace(plain, optimiser="fire")),

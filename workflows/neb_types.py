@@ -57,7 +57,7 @@ class NebSettings:
     climb_from_ev_ang: float = 0.3
     spring_ev_ang2: float = 1.0
     max_steps: int = 300
-    max_force_calls: int = 3000
+    max_force_calls: int = 1500
     usable_fmax_ev_ang: float = 0.2
     symmetry: bool = True
     leave_ridges: bool = True

@@ -81,7 +81,7 @@ class MaceNebOptions(Options):
         "auto", description="between the end points; auto: at most 0.8 Å apart"
     )
     max_force_calls: int = Field(
-        2000, ge=10, le=1_000_000, description="budget of one hop, end points included"
+        1500, ge=10, le=1_000_000, description="budget of one hop, end points included"
     )
     give_up_above: float | None = Field(
         3.0,

@@ -44,6 +44,7 @@ from workflows.sources.catalogue import load_catalogue
 WORKING_IONS = ("Li", "Na", "K", "Mg", "Ca", "Zn", "Al")
 FMAX = 0.05
 MAX_STEPS = 300
+EQUAL_EV = 0.010
 
 
 @dataclass
@@ -273,22 +274,26 @@ def measured(
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the summary as Markdown."""
-    own = {r["hop"]: r["barrier_ev"] for r in rows if r["driver"] == "hopscreen" and r["converged"]}
+    own = {r["hop"]: r for r in rows if r["driver"] == "hopscreen" and r["converged"]}
     lines = [
         "| driver | converged | force calls (median) | CPU s per converged band | "
-        "converged bands per core-hour | within 10 meV of hopscreen's | lower | higher |",
-        "|---|---|---|---|---|---|---|---|",
+        "converged bands per core-hour | within 10 meV of hopscreen's | CPU time "
+        "there over hopscreen's | lower | higher |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for driver in dict.fromkeys(row["driver"] for row in rows):
         mine = [row for row in rows if row["driver"] == driver]
         done = [row for row in mine if row["converged"]]
-        over = np.array([r["barrier_ev"] - own[r["hop"]] for r in done if r["hop"] in own])
+        shared = [row for row in done if row["hop"] in own]
+        over = np.array([r["barrier_ev"] - own[r["hop"]]["barrier_ev"] for r in shared])
+        equal = [row for row, gap in zip(shared, over, strict=True) if abs(gap) <= EQUAL_EV]
+        ratio = sum(r["cpu_s"] for r in equal) / sum(own[r["hop"]]["cpu_s"] for r in equal)
         calls = np.median([row["force_calls"] for row in done]) if done else np.nan
         cost = sum(row["cpu_s"] for row in mine) / max(1, len(done))
         counts = f"{len(done)}/{len(mine)}"
         lines.append(
             f"| {driver} | {counts} | {calls:.0f} | {cost:.1f} | {3600 / cost:.0f} | "
-            f"{(abs(over) <= 0.010).sum()} | {(over < -0.010).sum()} | {(over > 0.010).sum()} |"
+            f"{len(equal)} | {ratio:.1f} | {(over < -EQUAL_EV).sum()} | {(over > EQUAL_EV).sum()} |"
         )
     return "\n".join(lines)
 

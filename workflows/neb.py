@@ -24,6 +24,7 @@ from workflows.neb_path import (
     images_for,
     interpolate,
     minima,
+    moved_to,
     path_coordinate,
     tangent,
     transferred,
@@ -86,7 +87,7 @@ def run_neb(
         Called after every step.
     guess
         A whole path to start from, ends included, e.g. the converged path of a cheaper engine;
-        its ends are relaxed again with this engine.
+        its ends are where this engine begins to relax them.
     ends
         Where relaxed ends of the same host are looked up and kept.
     forces
@@ -123,8 +124,11 @@ def run_neb(
         else Run(engine, settings, folder, progress, forces)
     )
     before = (first, last)
-    first = run.relaxed_end("initial", first, ends)
-    last = run.mirrored(first, last, swap) if swap else run.relaxed_end("final", last, ends)
+    near = (moved_to(first, guess[0]), moved_to(last, guess[-1])) if guess else before
+    first = run.relaxed_end("initial", first, ends, near[0])
+    last = (
+        run.mirrored(first, last, swap) if swap else run.relaxed_end("final", last, ends, near[1])
+    )
     run.check_relaxed(*before, first, last)
     if swap is None:
         last = unwrapped(first, last)

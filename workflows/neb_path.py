@@ -108,6 +108,13 @@ def tangent(images: Sequence[Atoms], index: int) -> np.ndarray:
     return np.asarray(along / np.linalg.norm(along))
 
 
+def moved_to(end: Atoms, theirs: Atoms) -> Atoms:
+    """End with its atoms where another engine relaxed them to, unwrapped as they are."""
+    moved = end.copy()
+    moved.positions += find_mic(theirs.positions - end.positions, end.cell, end.pbc)[0]
+    return moved
+
+
 def transferred(guess: Sequence[Atoms], first: Atoms, last: Atoms) -> list[Atoms]:
     """Path of another engine, carried over to the ends of this one.
 

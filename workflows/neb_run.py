@@ -62,14 +62,16 @@ class Run:
         self.report("final end", 0, largest(first.get_forces()))
         return swap.image_of(first, last)
 
-    def relaxed_end(self, which: Which, end: Atoms, ends: Ends | None) -> Atoms:
-        """Relax an end, unless a hop of the same host did so before."""
+    def relaxed_end(
+        self, which: Which, end: Atoms, ends: Ends | None, near: Atoms | None = None
+    ) -> Atoms:
+        """Relax an end, unless a hop of the same host did so before; ``near`` is where to start."""
         stage = f"{which} end"
         known = ends.find(which, end) if ends else None
         if known is not None:
             self.report(stage, 0, largest(known.get_forces()))
             return known
-        relaxed = self.relax(end, stage)
+        relaxed = self.relax(end if near is None else near, stage)
         if ends:
             ends.keep(which, end, relaxed)
         return relaxed

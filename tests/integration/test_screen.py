@@ -11,8 +11,12 @@ import pytest
 import yaml
 
 from launch.cli import run_command
+from launch.em_store import store_bands
 from stores.documents import LEVELS, BarrierDoc, CandidateDoc, HopDoc, RankedDoc
+from stores.residuals import residuals
 from stores.screen_store import open_store
+from workflows.progress import Progress
+from workflows.stages.neb import say_what_dft_says
 
 SPEC: dict[str, Any] = {
     "name": "whole",
@@ -71,6 +75,25 @@ def test_neb_estimates_carry_profile_images_and_their_label(finished: Path) -> N
             images = store.load_blob(doc.blob_id or "")["images"]
         assert len(images) == len(energies)
         assert {len(image["species"]) for image in images} == {doc.num_atoms}
+
+
+@pytest.mark.slow
+def test_a_dft_result_judges_the_cheaper_levels_and_can_be_learnt_from(
+    finished: Path, capfd
+) -> None:
+    uri = str(finished / "screen.store")
+    [dear] = [doc for doc in estimates(finished) if doc.level == "dft"]
+    cheap = {d.level: d for d in estimates(finished) if d.hop_id == dear.hop_id and d is not dear}
+    with open_store(uri, create=False) as store:
+        found = {row.cheap: row for row in residuals(store) if row.dear == "dft"}
+    assert "band" in found
+    for level, row in found.items():
+        assert row.n == 1
+        assert row.bias_ev == pytest.approx((dear.barrier_ev or 0) - (cheap[level].barrier_ev or 0))
+    say_what_dft_says(uri, Progress("dft_neb"))
+    assert "band beside DFT on 1 hops" in capfd.readouterr().err
+    [band] = store_bands(uri, demo=True)
+    assert (band.id, band.barrier_ev) == (dear.barrier_id, dear.barrier_ev)
 
 
 @pytest.mark.slow

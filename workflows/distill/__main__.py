@@ -73,9 +73,11 @@ def validate(
     hosts: Annotated[str, typer.Option(help="held-out, seen or all")] = "held-out",
     fmax: Annotated[float, typer.Option(help="largest force at convergence (eV/Å)")] = 0.05,
     max_force_calls: int = 600,
+    per_host: Annotated[int, typer.Option(help="at most so many of one framework")] = 2,
+    per_class: Annotated[int, typer.Option(help="at most so many of one structure class")] = 8,
     minutes: float = 30,
 ) -> None:
-    """Run bands of literature hops with a potential."""
+    """Run bands of literature hops with a potential, the cheapest first."""
     from itertools import islice
 
     from workflows.distill.validate import literature_hops
@@ -84,9 +86,11 @@ def validate(
     from workflows.neb import NebSettings
 
     held_out = {"held-out": True, "seen": False, "all": None}[hosts]
-    records = islice(literature_hops(bands, max_atoms=max_atoms, held_out=held_out), hops)
+    records = literature_hops(
+        bands, max_atoms=max_atoms, held_out=held_out, per_host=per_host, per_class=per_class
+    )
     run(
-        records,
+        islice(records, hops),
         get_potential(model),
         out,
         NebSettings(fmax_ev_ang=fmax, max_force_calls=max_force_calls),

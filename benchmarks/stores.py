@@ -229,8 +229,8 @@ def server() -> Iterator[str]:
             running.stop()
 
 
-def screen(uri: str, materials: int, hops: int) -> None:
-    """Fill a store with a synthetic screen; time a ranking page and an incremental build."""
+def screen(uri: str, materials: int, hops: int, *, questions: bool) -> None:
+    """Fill a store with a synthetic screen; time what people ask, and an incremental build."""
     from stores import queries
     from stores.builder import RankBuilder
     from stores.calibration import calibrate
@@ -266,7 +266,7 @@ def screen(uri: str, materials: int, hops: int) -> None:
         where = {"band_gap_ev": {"$gt": 2}, "energy_above_hull_ev": {"$lt": 0.02}}
         rare = {"elements": {"$nin": ["Co"]}, "hazard": 0, "band_gap_ev": {"$gt": 5.9}}
         text = {"formula": {"$regex": "^Li2"}, "levels_disagree": True}
-        questions: dict[str, Callable[[], Any]] = {
+        asked: dict[str, Callable[[], Any]] = {
             "first page of the ranking": lambda: queries.ranked(store, 20),
             "first page, filtered": lambda: queries.ranked(store, 20, where),
             "first page, rare filter": lambda: queries.ranked(store, 20, rare),
@@ -279,13 +279,14 @@ def screen(uri: str, materials: int, hops: int) -> None:
             "one material": lambda: queries.look_up(store, "m0000001"),
             "Pareto front of a filter": lambda: pareto(store, where=where),
         }
-        for name, ask in questions.items():
+        for name, ask in asked.items() if questions else ():
             once = milliseconds(ask, 1)
             rounds = 5 if once < 1000 else 1
             busy = milliseconds(ask, rounds)
             print(f"{name} | {milliseconds(ask, rounds, WALL):.1f} ms | {busy:.1f} ms", flush=True)
-        with timed("summary"):
-            queries.summary(store)
+        if questions:
+            with timed("summary"):
+                queries.summary(store)
         for _ in range(3):
             store.put(list(made.dearer(store, some)))
             with timed(f"incremental build after {some} new barriers"):
@@ -441,6 +442,7 @@ def main() -> None:
     command.add_argument("--store", help="folder or URI; a server of its own where left out")
     command.add_argument("--materials", type=int, default=100000)
     command.add_argument("--hops", type=int, default=5, help="per material")
+    command.add_argument("--no-questions", action="store_true", help="time the builds alone")
     given = parser.parse_args()
     if given.command == "peers":
         peers([int(n) for n in given.documents.split(",")])
@@ -449,10 +451,10 @@ def main() -> None:
     elif given.command == "writers":
         writers()
     elif given.store:
-        screen(given.store, given.materials, given.hops)
+        screen(given.store, given.materials, given.hops, questions=not given.no_questions)
     else:
         with server() as uri:
-            screen(uri, given.materials, given.hops)
+            screen(uri, given.materials, given.hops, questions=not given.no_questions)
 
 
 if __name__ == "__main__":

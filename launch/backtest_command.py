@@ -114,7 +114,7 @@ def _mlip_barriers(path: Path) -> tuple[str, dict[str, float]]:
 def _plot(rows: list[dict[str, Any]], folder: Path) -> Path:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    figure = Figure(figsize=(6.4, 5.0), layout="constrained")
     axes = figure.subplots()
     for row in rows:
         dashed = row["rule"] in ("random", "perfect knowledge")
@@ -133,7 +133,7 @@ def _plot(rows: list[dict[str, Any]], folder: Path) -> Path:
         xlabel="share of the cost of all DFT-NEBs",
         ylabel="share of the best materials found",
     )
-    axes.legend(fontsize=8, frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "backtest.svg"
     figure.savefig(path, metadata={"Date": None})

@@ -2,8 +2,8 @@
 
 ``python benchmarks/neb.py`` takes six small hops of the catalogue, ``--bands DATA --hops 40`` those
 of literature bands. The table gives, per driver, the bands converged, force calls and CPU seconds
-per converged band (relaxation of the ends included), and how its barriers compare: a lower one is
-another, better path, or a saddle missed.
+per converged band (relaxation of the ends included), and how its barriers compare, each the highest
+image above the lowest one of its path: a lower one is another, better path, or a saddle missed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from workflows.distill.validate import literature_hops
 from workflows.engines import Engine, get_potential
 from workflows.hops import distinct_hops
 from workflows.hosts import Unfit, prepare_host
-from workflows.neb import NebFailure, NebSettings, as_atoms, images_for, run_neb
+from workflows.neb import NebFailure, NebSettings, as_atoms, barriers, images_for, run_neb
 from workflows.neb_band import frozen
 from workflows.sources.catalogue import load_catalogue
 
@@ -149,8 +149,9 @@ def ase_defaults(engine: Engine, optimiser: str) -> Driver:
         band = NEB(images, climb=True, method="improvedtangent")
         band.interpolate("idpp", mic=True)
         converged = relax(band, logfile=None).run(fmax=FMAX, steps=MAX_STEPS)
-        top = max(image.get_potential_energy() for image in images[1:-1])
-        return Outcome(bool(converged), max(top, *energies) - min(energies), 0, 0.0)
+        inner = [image.get_potential_energy() for image in images[1:-1]]
+        path = np.array([energies[0], *inner, energies[1]])
+        return Outcome(bool(converged), barriers(path)["barrier_ev"], 0, 0.0)
 
     return run
 
@@ -189,7 +190,7 @@ def atomate2_pipeline(model_file: Path) -> Driver:
         energies = np.array(result.energies)
         return Outcome(
             str(getattr(result.state, "value", result.state)) == "successful",
-            float(energies.max() - min(energies[0], energies[-1])),
+            barriers(energies)["barrier_ev"],
             0,
             0.0,
         )

@@ -128,7 +128,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             if "failed" in bill:
                 lines.append(f"{head} {start} | {bill['failed']} | | | | | |")
                 continue
-            own = "| |"
+            own = "| | |"
             saved = ""
             if start != "IDPP" and "failed" not in idpp:
                 calls, usual = (b["ends"] + b["band"] for b in (bill, idpp))

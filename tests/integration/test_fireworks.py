@@ -147,6 +147,42 @@ def test_workers_a_lost_run_and_the_ranking_of_a_local_run(pads, tmp_path, write
     assert documents(store) == documents(tmp_path / "local.store")
 
 
+@pytest.mark.slow
+def test_qlaunch_hands_a_stage_to_slurm(pads, slurm, tmp_path, write_spec, local_store):
+    pads.environment |= slurm.environment
+    pad = pads.pad("pad")
+    pads.write("plain_worker.yaml", {"name": "plain", "category": "", "query": "{}"})
+    worker = pads.write("gpu_worker.yaml", {"name": "gpu", "category": "dear", "query": "{}"})
+    # Its script starts a login shell, whose PATH is the machine's.
+    rocket = f"{BIN / 'rlaunch'} -l {tmp_path / 'pad.yaml'} -w {worker} singleshot"
+    adapter = {"_fw_name": "CommonAdapter", "_fw_q_type": "SLURM", "rocket_launch": rocket}
+    pads.write("queue.yaml", {**adapter, "walltime": "01:00:00", "nodes": 1})
+    write_spec(launch=LAUNCH)
+    rest = ("rlaunch", "-l", "pad.yaml", "-w", "plain_worker.yaml", "rapidfire", "--nlaunches", "0")
+    files = ("-l", "pad.yaml", "-w", "gpu_worker.yaml", "-q", "queue.yaml")
+    for words in (
+        ("hopscreen", "fireworks", "screen.yaml", "--launchpad", "pad.yaml"),
+        rest,
+        ("qlaunch", "-r", *files, "singleshot"),
+    ):
+        done = pads(*words)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    # The stage's own words stand in the job script, also against those of the adapter's file.
+    script = (tmp_path / "FW_submit.script").read_text()
+    for line in ("--time=00:20:00", "--job-name=mace", "--nodes=1"):
+        assert f"#SBATCH {line}\n" in script
+    assert "export HOPSCREEN_PROCESSES=1\n" in script
+    [dear] = pad.get_fw_ids({"name": "mace_neb"})
+    number = pad.get_reservation_id_from_fw_id(dear)
+    assert "JobName=mace" in slurm.call("scontrol", "show", "job", number).stdout
+
+    wait_until(lambda: not pad.get_fw_ids({"state": {"$in": ["RESERVED", "RUNNING"]}}), "the job")
+    assert pads(*rest).returncode == 0
+    assert not pad.get_fw_ids({"state": {"$ne": "COMPLETED"}})
+    assert documents(tmp_path / "screen.store") == documents(local_store)
+
+
 def _claims(store: str) -> list[dict[str, Any]]:
     with open_store(store, create=False) as opened:
         return list(opened.runs.query({"kind": "claim", "level": "mlip"}))

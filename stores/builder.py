@@ -102,7 +102,9 @@ class RankBuilder(Builder):
             old.settings.temperature_k if self.temperature_k is None else self.temperature_k,
             old.settings.dimension if self.dimension is None else self.dimension,
         )
-        self._note = RankNote(datetime.now(UTC), settings, calibrate(self.store))
+        found = calibrate(self.store)
+        calibrations = found if self.rebuild else found.unless_near(old.calibrations)
+        self._note = RankNote(datetime.now(UTC), settings, calibrations)
         if (
             self.rebuild
             or old.began is None

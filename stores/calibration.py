@@ -13,8 +13,9 @@ lies off on just these materials:
   pairs: the conformal quantile [2]_ of their residuals in units of their own half widths.
 
 Estimates with a word of warning (a demo preset) calibrate nothing; below :data:`MIN_PAIRS` pairs
-of one model, its own interval stands. Corrections are rounded, so that a few new pairs rarely
-change them, and the ranking only has to be made anew when they do.
+of one model, its own interval stands. Corrections are rounded, and those that a ranking was made
+with stay until the new ones lie more than a step of rounding from them: a few new pairs change
+nothing, and the ranking only has to be made anew when they do.
 
 References
 ----------
@@ -46,6 +47,7 @@ MOST_HOPS = 1000
 sample, and the same one for everybody; a thousand say all there is to say."""
 
 _LEAST_HALF_WIDTH_EV = 0.01
+_STEP_RANGE_EV = 0.1
 _STEP_EV = 0.02
 _STEP_STRETCH = 0.1
 _UNREAD = ("profile", "settings", "warnings", "error")
@@ -79,6 +81,13 @@ class Calibration:
         below, above = _half_widths(barrier_ev, interval_90_ev)
         return value, (max(0.0, value - self.stretch * below), value + self.stretch * above)
 
+    def near(self, other: Calibration) -> bool:
+        """Tell whether the two correct alike but for a step of rounding."""
+        steps = [_STEP_RANGE_EV] * 2 + [_STEP_EV] * 2 + [_STEP_STRETCH]
+        mine = np.array([*self.range_ev, *self.shift_ev, self.stretch])
+        theirs = np.array([*other.range_ev, *other.shift_ev, other.stretch])
+        return bool((np.abs(mine - theirs) < 1.5 * np.array(steps)).all())
+
 
 @dataclass(frozen=True)
 class Calibrations:
@@ -103,6 +112,13 @@ class Calibrations:
         if known is None:
             return barrier_ev, interval, False
         return *known.apply(barrier_ev, interval), True
+
+    def unless_near(self, kept: Calibrations) -> Calibrations:
+        """Return the corrections ``kept`` from before, if these hardly differ, else these."""
+        alike = self.by_model.keys() == kept.by_model.keys() and all(
+            one.near(kept.by_model[key]) for key, one in self.by_model.items()
+        )
+        return Calibrations(kept.by_model, self.pairs) if alike else self
 
     def as_rows(self) -> list[dict[str, Any]]:
         """Return plain mappings, for a document or a table."""
@@ -177,7 +193,7 @@ def _fit(level: Level, model: str, pairs: Sequence[Pair]) -> Calibration:
         # Steeper than −1 would turn the order of the cheap values round.
         slope = max(float(stats.theilslopes(dear_ev - cheap_ev, cheap_ev)[0]), -1.0)
     intercept = float(np.median(dear_ev - cheap_ev - slope * cheap_ev))
-    low, high = _rounded(cheap_ev.min(), 0.1), _rounded(cheap_ev.max(), 0.1)
+    low, high = _rounded(cheap_ev.min(), _STEP_RANGE_EV), _rounded(cheap_ev.max(), _STEP_RANGE_EV)
     first = _rounded(intercept + slope * low, _STEP_EV)
     last = max(_rounded(intercept + slope * high, _STEP_EV), first + low - high)
     line = Calibration(level, model, (low, high), (first, last), stretch=1.0)

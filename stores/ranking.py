@@ -93,9 +93,9 @@ def rank_materials(
         candidate_ids = store.ids(CandidateDoc, {"screens": screen_id} if screen_id else {})
     ids = sorted(set(candidate_ids))
     settings = RankSettings(temperature_k, dimension)
-    calibrations = calibrate(store)
-    count, changed = _rank(store, ids, settings, calibrations)
     note = RankNote.read(store)
+    calibrations = calibrate(store).unless_near(note.calibrations)
+    count, changed = _rank(store, ids, settings, calibrations)
     if note.calibrations != calibrations:
         for other, members in _ranked_by_settings(store, without=set(ids)).items():
             changed += _rank(store, members, other, calibrations)[1]

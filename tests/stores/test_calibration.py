@@ -163,3 +163,30 @@ def test_a_moved_calibration_moves_all_that_rest_on_it(store, samples):
     assert [doc.model_dump(exclude=aside) for doc in store.find(RankedDoc)] == [
         doc.model_dump(exclude=aside) for doc in incremental
     ]
+
+
+def test_corrections_stay_until_they_move_by_more_than_a_step(store, samples):
+    """A few new pairs rank nothing anew; a rebuild, and a shift that counts, do."""
+    _fill(store, samples, 60, lambda cheap, rng: 0.3 + cheap + rng.normal(0, 0.05))
+    rank_materials(store)
+    before = RankNote.read(store).calibrations
+    (one,) = before.by_model.values()
+    step = {key: Calibration(**{**vars(one), "shift_ev": tuple(s + 0.02 for s in one.shift_ev)})
+            for key in before.by_model}  # fmt: skip
+    assert Calibrations(step, {}) != before
+    assert Calibrations(step, {}).unless_near(before) == before
+    leap = {key: Calibration(**{**vars(one), "shift_ev": tuple(s + 0.04 for s in one.shift_ev)})
+            for key in before.by_model}  # fmt: skip
+    assert Calibrations(leap, {}).unless_near(before) == Calibrations(leap, {})
+    assert before.unless_near(UNCALIBRATED) == before
+
+    # Kept a step away from what the documents say: by a build, not by a rebuild.
+    note = RankNote.read(store)
+    pairs = dict.fromkeys(step, 60)
+    RankNote(note.began, note.settings, Calibrations(step, pairs)).write(store)
+    builder = RankBuilder(store.uri)
+    assert list(builder.build())
+    assert builder.calibrations == Calibrations(step, pairs)
+    builder = RankBuilder(store.uri, rebuild=True)
+    assert list(builder.build())
+    assert builder.calibrations == before

@@ -220,11 +220,13 @@ def test_the_keyboard_is_enough(browser, go):
     go("/")
     body = browser.find_element(By.TAG_NAME, "body")
     body.send_keys(Keys.TAB)
-    assert browser.switch_to.active_element.text == "Skip to the content"
+    wait(browser, lambda b: b.switch_to.active_element.text == "Skip to the content")
     body.send_keys("/")
-    assert browser.switch_to.active_element.get_attribute("name") == "q"
+    wait(browser, lambda b: b.switch_to.active_element.get_attribute("name") == "q")
     browser.switch_to.active_element.send_keys("Li2S", Keys.ENTER)
     wait(browser, lambda b: materials(b) == ["Li2S", "Li2Se"])
+    # The keys that follow must not go to a page that is still being laid out.
+    wait(browser, lambda b: b.execute_script("return document.readyState") == "complete")
     for _ in range(60):
         browser.switch_to.active_element.send_keys(Keys.TAB)
         if browser.switch_to.active_element.text.replace("\n", "") == "Li2S":

@@ -18,6 +18,7 @@ import sample_screen
 from stores.screen_store import open_store
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+from selenium.common.exceptions import StaleElementReferenceException  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.remote.webdriver import WebDriver  # noqa: E402
@@ -111,7 +112,11 @@ def go(browser: WebDriver, base: str) -> Callable[..., None]:
 
 
 def wait(browser: WebDriver, condition: Callable[[WebDriver], Any]) -> Any:
-    return WebDriverWait(browser, PATIENCE_S).until(condition)
+    # The page may be replaced while the condition looks at it.
+    patient = WebDriverWait(
+        browser, PATIENCE_S, ignored_exceptions=[StaleElementReferenceException]
+    )
+    return patient.until(condition)
 
 
 def drawn(browser: WebDriver) -> None:

@@ -44,12 +44,6 @@ class Place:
         """Tell a MongoDB server from a folder."""
         return is_server(self.uri)
 
-    def is_taken(self) -> bool:
-        """Say whether there is something: a store, or what will be refused as none."""
-        if self.on_server or not self.folder.is_dir():
-            return self.on_server or self.folder.exists()
-        return any(self.folder.iterdir())
-
 
 def is_server(uri: str) -> bool:
     """Tell a MongoDB server from a folder."""

@@ -62,6 +62,7 @@ def run(spec: SpecArgument, store: OptionalStore = None) -> None:
     started = time.monotonic()
     outcome = None
     with quiet():
+        from stores.errors import NoStore
         from stores.screen_store import open_store
         from workflows.spec import load_spec
 
@@ -69,9 +70,8 @@ def run(spec: SpecArgument, store: OptionalStore = None) -> None:
         place = place_of(spec, screen, store)
         log = _LogOf(screen, spec, place)
         begun = finished = False
-        if place.is_taken():
-            with open_store(place.uri, create=False) as opened:
-                begun, finished = log(opened).begun, log(opened).finished
+        with contextlib.suppress(NoStore), open_store(place.uri, create=False) as opened:
+            begun, finished = log(opened).begun, log(opened).finished
         if not finished:
             outcome = _run_here(screen, place, log, begun=begun)
         with open_store(place.uri, create=False) as opened:

@@ -18,7 +18,7 @@ from pymongo.uri_parser import parse_uri
 
 from stores.blob_folder import BlobFolder
 from stores.documents import SCHEMA_VERSION
-from stores.errors import BadInput
+from stores.errors import BadInput, NoStore
 from stores.hashing import content_hash
 from stores.sqlite_collection import SqliteDatabase
 
@@ -182,7 +182,7 @@ class MongoBackend:
         if mark is not None:
             return _known_version(self.uri, mark.get("schema_version"))
         if self.read_only:
-            raise BadInput(
+            raise NoStore(
                 f"store uri {self.uri}: not a hopscreen store; give the database of a screen"
             )
         fields = {"schema_version": SCHEMA_VERSION}
@@ -254,7 +254,7 @@ def _check_folder(folder: Path, *, create: bool) -> int:
 
 def _make_folder(folder: Path, *, create: bool) -> None:
     if not create:
-        raise BadInput(f"store {folder}: not a hopscreen store; give the folder of a screen")
+        raise NoStore(f"store {folder}: not a hopscreen store; give the folder of a screen")
     # Another process may be making it at this moment.
     if folder.exists() and any(not entry.name.startswith(MARKER) for entry in folder.iterdir()):
         raise BadInput(

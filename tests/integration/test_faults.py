@@ -289,9 +289,16 @@ def test_the_network_refuses_who_asks_the_outside_world(server, tmp_path, write_
     ]
     more = {"band_gap": 1.0, "is_stable": True, "theoretical": False}
     outside = MaterialsProjectServer([{**row, **more} for row in rows])
+    # What an earlier screen of the same store has found is there before the fault.
+    before = ["LiNiO2", "LiVS2"]
+    earlier = write_spec("earlier.yaml", candidates={"source": "catalogue", "ids": before})
     spec = write_spec(candidates={"source": "materials_project", "energy_above_hull": [0, 1]})
     uri = f"{server.uri}/network"
     with contextlib.closing(Screen(jf, uri)) as screen:
+        done = jf("hopscreen", "run", str(earlier), "--store", uri)
+        assert done.returncode == 0, done.stderr
+        screen.kept = screen.estimates()
+        assert len(screen.kept) >= len(before)
         done = jf("jf", "flow", "submit", str(spec), "--store", uri, "--worker", "here")
         assert done.returncode == 0, done.stderr
         screen.start_runner()
@@ -302,7 +309,8 @@ def test_the_network_refuses_who_asks_the_outside_world(server, tmp_path, write_
             screen.finish()
             print("| fault | results before | lost | made again | note |")
             screen.report("network refused to the stage that asks outside", state)
-            local = jf("hopscreen", "run", str(spec), "--store", "local.store")
-        assert local.returncode == 0, local.stderr
-        assert len(ranking(uri)) == len(rows)
+            for one in (earlier, spec):
+                local = jf("hopscreen", "run", str(one), "--store", "local.store")
+                assert local.returncode == 0, local.stderr
+        assert len(ranking(uri)) == len(before) + len(rows)
         assert ranking(uri) == ranking(tmp_path / "local.store")

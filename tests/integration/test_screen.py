@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from sites import documents, run
 
 from launch.cli import run_command
 from launch.em_store import store_bands
@@ -120,3 +121,11 @@ def test_an_edited_file_reuses_every_estimate(finished: Path, tmp_path: Path, ca
     with open_store(str(finished / "screen.store"), create=False) as store:
         cold = {doc.material_id: doc.diffusivity_cm2_s for doc in store.find(RankedDoc)}
     assert all(row["diffusivity_cm2_s"] > cold[row["material_id"]] for row in rows)
+
+
+def test_a_server_is_as_good_as_a_folder(wire_server, local_store, write_spec, tmp_path) -> None:
+    words = ("hopscreen", "run", str(write_spec()), "--store", f"{wire_server.uri}/fresh")
+    first, again = (run(words, tmp_path, {"OMP_NUM_THREADS": "1"}) for _ in range(2))
+    assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
+    assert "everything is done already" in again.stderr
+    assert documents(f"{wire_server.uri}/fresh") == documents(local_store)

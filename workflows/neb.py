@@ -19,6 +19,7 @@ from stores.documents import EnergyProfile
 from workflows.engines import Engine, RelaxesBands
 from workflows.engines.forces import Forces
 from workflows.neb_ends import Ends
+from workflows.neb_held_ends import BelowEnds, let_go
 from workflows.neb_path import (
     checked_ends,
     images_for,
@@ -139,7 +140,10 @@ def run_neb(
     if isinstance(engine, RelaxesBands):
         path: RelaxedPath = run.relax_band(images)
     else:
-        path = relax_path(run, images, swap)
+        try:
+            path = relax_path(run, images, swap)
+        except BelowEnds as below:
+            path = relax_path(run, let_go(run, before, below.images, swap, ends), below.swap)
     energies = path.energies_ev
     return NebResult(
         **barriers(energies),

@@ -13,6 +13,7 @@ import numpy as np
 from ase import Atoms
 
 from workflows.neb_band import Band
+from workflows.neb_held_ends import BelowEnds, falls_below_ends
 from workflows.neb_optimisers import BAND_OPTIMISERS
 from workflows.neb_path import images_for, interpolate, minima, resampled, straight, tangent
 from workflows.neb_ridge import bent, ridge
@@ -83,6 +84,8 @@ def relax_path(run: Run, images: list[Atoms], swap: Swap | None, splits: int = 0
     ------
     NebFailure
         No band came near convergence; with the best bracket.
+    BelowEnds
+        The band fell below its ends, which symmetry may hold.
     """
     bands: list[Band] = []
     try:
@@ -134,6 +137,7 @@ def _attempt(
         bands.append(band)
         if not _stage(run, band, "bent band", loose):
             return None
+    _check_ends(run, band, splits)
     if settings.split and splits < MAX_SPLITS:
         parts = split(run, band, splits)
         if parts is not None:
@@ -143,6 +147,7 @@ def _attempt(
         name = "climbing band" if settings.climb else "band"
         if not _stage(run, band, name, settings.fmax_ev_ang):
             return None
+    _check_ends(run, band, splits)
     found = _settled(band, converged=True)
     if settings.climb:
         found.curvatures_ev_ang2 = _curvature(run, found)
@@ -150,6 +155,13 @@ def _attempt(
             run.warnings.append("the climbing image converged on what is no saddle")
             return None
     return found
+
+
+def _check_ends(run: Run, band: Band, splits: int) -> None:
+    """Stop, once, where the whole band has fallen below its ends."""
+    if splits == 0 and not run.ends_let_go and falls_below_ends(np.asarray(band.energies)):
+        run.ends_let_go = True
+        raise BelowEnds(_settled(band, converged=False).images, band.swap)
 
 
 def _stage(run: Run, band: Band, stage: str, target_ev_ang: float) -> bool:

@@ -38,6 +38,7 @@ class Run:
         self.forces = forces or forces_of(engine, folder)
         self.calls = 0
         self.warnings: list[str] = []
+        self.ends_let_go = not settings.let_go_ends
 
     def evaluate(self, images: Sequence[Atoms], labels: Sequence[str]) -> list[Evaluation]:
         """Energies and forces of images, taken off the budget.

@@ -41,6 +41,8 @@ class NebSettings:
         Compute half of a path that symmetry turns round; see :mod:`workflows.neb_symmetry`.
     leave_ridges
         Bend a path that symmetry holds on a ridge, found by two more force calls.
+    let_go_ends
+        Nudge the ends of a path that falls below them; see :mod:`workflows.neb_held_ends`.
     split
         Relax intermediate minima and let each elementary hop between them climb on its own.
     give_up_above_ev
@@ -61,6 +63,7 @@ class NebSettings:
     usable_fmax_ev_ang: float = 0.2
     symmetry: bool = True
     leave_ridges: bool = True
+    let_go_ends: bool = True
     split: bool = True
     give_up_above_ev: float | None = None
     optimiser: Literal["ode", "lbfgs", "fire"] = "ode"

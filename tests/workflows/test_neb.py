@@ -185,6 +185,52 @@ def test_path_leaves_a_ridge_that_symmetry_holds_it_on(leave, barrier_ev):
     assert any("ridge" in warning for warning in result.warnings) == leave
 
 
+class HeldHost(EggBox):
+    """An egg box beside a host atom that stands on a ridge between two valleys, at y = 5 ± 0.4.
+
+    The passing ion pushes it into one of them; while the ion is at an end, nothing does.
+    """
+
+    valley_ev, push_ev = 0.3, 0.1
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        x, u = atoms.positions[0, 0], (atoms.positions[1, 1] - 5.0) / 0.4
+        push = self.push_ev * np.sin(np.pi * x / 2) ** 2
+        aside = atoms.positions[1, [0, 2]] - [1, 5]
+        self.results["energy"] += self.valley_ev * (u**4 - 2 * u**2) - push * u + aside @ aside
+        forces = self.results["forces"]
+        forces[0, 0] += self.push_ev * np.pi / 2 * np.sin(np.pi * x) * u
+        forces[1] = -2 * (atoms.positions[1] - [1, 5, 5])
+        forces[1, 1] = -(self.valley_ev * (4 * u**3 - 4 * u) - push) / 0.4
+
+
+@pytest.mark.parametrize(("let_go", "barrier_ev"), [(True, 0.398), (False, 0.383)])
+def test_ends_on_a_ridge_of_the_host_are_let_go(let_go, barrier_ev):
+    initial = Atoms("HHe", positions=[[0, 0, 0], [1, 5, 5]], cell=[10, 10, 10], pbc=True)
+    final = initial.copy()
+    final.positions[0, 0] = 2.0
+    settings = NebSettings(fmax_ev_ang=0.01, images=7, symmetry=False, let_go_ends=let_go)
+    result = run_neb(initial, final, EmtEngine(HeldHost), settings)
+    assert result.converged
+    assert result.barrier_ev == pytest.approx(barrier_ev, abs=0.01)
+    assert (
+        any("symmetry held the ends 0.300 eV" in warning for warning in result.warnings) == let_go
+    )
+
+
+def test_a_site_that_only_symmetry_holds_is_refused():
+    class Hill(EggBox):
+        amplitude_ev = -0.25  # the ion rests half way; at both ends it stands on a hill
+
+    initial = Atoms("H2", positions=[[0, 0, 0], [1, 5, 5]], cell=[10, 10, 10], pbc=True)
+    final = initial.copy()
+    final.positions[0, 0] = 2.0
+    with pytest.raises(NebFailure, match="left its site") as caught:
+        run_neb(initial, final, EmtEngine(Hill), NebSettings(images=7))
+    assert caught.value.kind == "endpoint_left_site"
+
+
 def test_path_that_dips_below_its_ends_is_no_better_than_its_span():
     found = barriers(np.array([0.0, 0.05, -0.4, 0.02, 0.0]))
     assert found["barrier_ev"] == pytest.approx(0.45)

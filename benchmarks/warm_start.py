@@ -50,7 +50,8 @@ def main() -> None:
     rows = [json.loads(line) for line in text.splitlines()]
     for name in options.hosts:
         if name not in {row["host"] for row in rows}:
-            settings = {"images": options.images, "max_force_calls": options.force_calls}
+            budget = {"max_force_calls": options.force_calls, "max_steps": options.force_calls}
+            settings = {"images": options.images, **budget}
             rows.append(compared(name, options.potentials, settings))
             print(json.dumps(rows[-1]), flush=True)
             if out:

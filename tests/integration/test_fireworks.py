@@ -148,7 +148,8 @@ def test_workers_a_lost_run_and_the_ranking_of_a_local_run(pads, tmp_path, write
 
 
 @pytest.mark.slow
-def test_qlaunch_hands_a_stage_to_slurm(pads, slurm, tmp_path, write_spec, local_store):
+@pytest.mark.parametrize("how", [("singleshot",), ("rapidfire", "-m", "2", "--sleep", "1")])
+def test_qlaunch_hands_a_stage_to_slurm(how, pads, slurm, tmp_path, write_spec, local_store):
     pads.environment |= slurm.environment
     pad = pads.pad("pad")
     pads.write("plain_worker.yaml", {"name": "plain", "category": "", "query": "{}"})
@@ -163,13 +164,13 @@ def test_qlaunch_hands_a_stage_to_slurm(pads, slurm, tmp_path, write_spec, local
     for words in (
         ("hopscreen", "fireworks", "screen.yaml", "--launchpad", "pad.yaml"),
         rest,
-        ("qlaunch", "-r", *files, "singleshot"),
+        ("qlaunch", "-r", *files, *how),
     ):
         done = pads(*words)
         assert done.returncode == 0, done.stdout + done.stderr
 
     # The stage's own words stand in the job script, also against those of the adapter's file.
-    script = (tmp_path / "FW_submit.script").read_text()
+    [script] = [path.read_text() for path in tmp_path.rglob("FW_submit.script")]
     for line in ("--time=00:20:00", "--job-name=mace", "--nodes=1"):
         assert f"#SBATCH {line}\n" in script
     assert "export HOPSCREEN_PROCESSES=1\n" in script

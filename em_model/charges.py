@@ -11,7 +11,7 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from em_model.elements import column
-from em_model.graphs import periodic_images
+from em_model.images import periodic_images
 
 _ALWAYS = {"O": -2, "F": -1}
 _USUAL = {

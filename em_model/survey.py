@@ -9,7 +9,7 @@ import numpy as np
 from em_model.charges import formal_charges, ion_charge
 from em_model.data import Band
 from em_model.elements import numbers_of
-from em_model.graphs import periodic_images
+from em_model.images import periodic_images
 
 POINTS = 9
 """Points along the path, ends included, at which its surroundings are described."""

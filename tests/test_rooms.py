@@ -1,6 +1,8 @@
 """Who may look into which room: read from the import statements themselves."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,3 +40,11 @@ def test_a_room_looks_only_into_those_it_may(room):
 def test_nothing_unpickles_or_needs_dgl_at_run_time(room):
     for path in sorted((ROOT / room).rglob("*.py")):
         assert not imported(path) & {"pickle", "joblib", "dill", "dgl"}, path
+
+
+def test_cheap_stages_load_no_torch():
+    # a process of each core has what its stage imports: with torch twice as much
+    stages = "workflows.stages.candidates, workflows.stages.hops"
+    code = f"import sys, {stages}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

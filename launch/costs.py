@@ -66,10 +66,11 @@ def stage_costs(
         Processes at work at once.
     """
     batches = ceil(hosts / batch_hosts)
+    # Each fan-out has a job that makes the others, and one that waits for them.
     costs = [
         StageCost("candidates", hosts, "hosts", 1, 1.0),
         StageCost("hops", hosts, "hosts", 1 + batches, hosts * HOST_S / processes),
-        StageCost("score", hops, "hops", batches, MODEL_LOAD_S + hops * SCORE_S / processes),
+        StageCost("score", hops, "hops", batches + 1, MODEL_LOAD_S + hops * SCORE_S / processes),
     ]
     size = median(atoms) if atoms else 0.0
     if screen.mace_neb:
@@ -77,11 +78,11 @@ def stage_costs(
         per_atom_s = MLIP_ATOM_MS.get(screen.mace_neb.model, MLIP_ATOM_MS["other"]) / 1000
         one_s = MLIP_EVALUATIONS * per_atom_s * size
         rounds = ceil(top / processes)
-        jobs = 1 + ceil(top / screen.mace_neb.batch)
-        costs.append(StageCost("mace_neb", top, "hops", jobs, rounds * one_s))
+        jobs = ceil(top / screen.mace_neb.batch)
+        costs.append(StageCost("mace_neb", top, "hops", 2 + jobs, rounds * one_s))
     if screen.dft_neb:
         top = min(screen.dft_neb.top, hops)
         one_s = DFT_HOP_S.get(screen.dft_neb.preset, DFT_HOP_S["other"])
-        costs.append(StageCost("dft_neb", top, "hops", 1 + top, top * one_s))
+        costs.append(StageCost("dft_neb", top, "hops", 2 + top, top * one_s))
     costs.append(StageCost("rank", hosts, "materials", 1, 0.005 * hosts))
     return costs

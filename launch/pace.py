@@ -91,24 +91,31 @@ def _pace(
 def _per_hour(
     store: ScreenStore, model: type[Document], criteria: dict[str, Any], *, at_work: bool
 ) -> float | None:
-    """Rate of the last results; while at work, the time since the last one counts too."""
+    """Rate of the last results; while at work, the time since the last one counts too.
+
+    The first of them counts from its beginning where its document says how long it took.
+    """
     now = datetime.now(UTC)
     collection, _ = store.collection_of(model)
-    times = [
-        row["last_updated"]
-        if row["last_updated"].tzinfo
-        else row["last_updated"].replace(tzinfo=UTC)
-        for row in collection._collection.find(
+    rows = list(
+        collection._collection.find(
             {**criteria, "last_updated": {"$gt": now - WINDOW}},
-            {"last_updated": 1},
+            {"last_updated": 1, "provenance.wall_s": 1},
             sort=[("last_updated", -1)],
             limit=RECENT,
         )
-    ]
-    if len(times) < 2:
+    )
+    if not rows:
         return None
-    span = ((now if at_work else times[0]) - times[-1]).total_seconds()
-    return (len(times) - 1) / span * 3600 if span > 0 else None
+    last, first = _utc(rows[0]["last_updated"]), _utc(rows[-1]["last_updated"])
+    took = rows[-1].get("provenance", {}).get("wall_s")
+    span = ((now if at_work else last) - first).total_seconds() + (took or 0.0)
+    count = len(rows) if took else len(rows) - 1
+    return count / span * 3600 if count and span > 0 else None
+
+
+def _utc(time: datetime) -> datetime:
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _planned_and_missing(store: ScreenStore, level: str) -> int | None:

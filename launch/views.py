@@ -85,7 +85,7 @@ def funnel_table(summary: Summary, paces: Mapping[str, Pace] | None = None) -> A
             fell = [f"{count} by {name}" for name, count in summary.rejected.items()] + fell
         pace = paces[stage.stage] if paces else None
         waiting = pace.waiting if pace else stage.waiting
-        rate = f"{pace.per_hour:.3g}" if pace and pace.per_hour else ""
+        rate = _rate(pace.per_hour) if pace and pace.per_hour else ""
         left = duration(pace.left_s) if pace and pace.left_s else ""
         cells = [_count(pace.running), _count(waiting), rate, left] if pace else [_count(waiting)]
         made.add_row(
@@ -96,6 +96,10 @@ def funnel_table(summary: Summary, paces: Mapping[str, Pace] | None = None) -> A
             ", ".join(fell),
         )
     return made
+
+
+def _rate(per_hour: float) -> str:
+    return f"{per_hour:,.0f}" if per_hour >= 100 else f"{per_hour:.2g}"
 
 
 def _count(number: int | None) -> str:

@@ -62,6 +62,17 @@ def test_every_stage_left_its_documents(finished: Path) -> None:
 
 
 @pytest.mark.slow
+def test_check_counts_the_jobs_that_run(finished: Path, capfd) -> None:
+    def told(*words: str) -> dict[str, Any]:
+        assert run_command([*words, "--format", "json"]) == 0
+        return json.loads(capfd.readouterr().out)
+
+    checked = told("check", str(finished / "screen.yaml"))
+    status = told("status", "--store", str(finished / "screen.store"))
+    assert checked["jobs"] == status["runs"][0]["jobs_done"]
+
+
+@pytest.mark.slow
 def test_neb_estimates_carry_profile_images_and_their_label(finished: Path) -> None:
     for doc in estimates(finished):
         if doc.level == "band":

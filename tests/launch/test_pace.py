@@ -62,6 +62,17 @@ def test_rate_and_time_left(uri):
         assert not is_over(paces(store, summary(store)))
 
 
+def test_first_result_counts_from_its_beginning(uri):
+    with open_store(uri) as store:
+        took = {"$set": {"provenance.wall_s": 360.0}}
+        store.barriers._collection.update_one({"barrier_id": "neb-00"}, took)
+        assert paces(store, summary(store))["mlip"].per_hour == pytest.approx(10, rel=0.02)
+        store.barriers._collection.delete_many({"barrier_id": {"$ne": "neb-00"}})
+        just_now = {"$set": {"last_updated": datetime.now(UTC)}}
+        store.barriers._collection.update_one({"barrier_id": "neb-00"}, just_now)
+        assert paces(store, summary(store))["mlip"].per_hour == pytest.approx(10, rel=0.02)
+
+
 def test_status_says_it(uri, capfd):
     assert run_command(["status", "--store", uri]) == 0
     told = capfd.readouterr().out

@@ -112,7 +112,9 @@ def made_up_rows(count: int) -> list[dict]:
 
 def test_report_tells_figures_and_outliers():
     rows = made_up_rows(30)
-    text = report(rows, {f"hop{n}": 0.4 + 0.02 * n for n in range(30)})
+    literature = {f"hop{n}": 0.4 + 0.02 * n for n in range(30)}
+    text = report(rows, literature, {name: value + 0.05 for name, value in literature.items()})
+    assert "| band model, on the hops of soft-1 | 29 | 0.050 | 0.050 | +0.050 |" in text
     line = next(line for line in text.splitlines() if "the same without hop3" in line)
     assert "| 28 | 0.100 | 0.100 | -0.100 |" in line
     assert "host_rearranged 1" in text

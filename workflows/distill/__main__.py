@@ -103,13 +103,22 @@ def report(
     rows: Annotated[list[Path], typer.Argument(help="results of validate, JSON lines")],
     bands: Annotated[Path, typer.Option(help="literature bands, JSON lines")],
 ) -> None:
-    """Print figures and outliers of bands beside the literature, as Markdown."""
+    """Print figures and outliers of bands beside the literature, as Markdown.
+
+    The shipped band model stands beside them, by the folds that have not seen the host.
+    """
+    from em_model.data import read_bands
+    from em_model.ensemble import out_of_fold
+    from em_model.predictor import BandModel
     from workflows.distill.report import report as written
     from workflows.distill.seeds import read_jsonl
 
     found = [row for path in rows for row in read_jsonl(path)]
+    known = read_bands(bands, need_barrier=True)
+    guessed, _, _ = out_of_fold(BandModel.load("default"), known)
+    unseen = {band.system: float(value) for band, value in zip(known, guessed, strict=True)}
     literature = {row["system"]: row["barrier_ev"] for row in read_jsonl(bands)}
-    typer.echo(written(found, literature))
+    typer.echo(written(found, literature, unseen))
 
 
 @app.command()

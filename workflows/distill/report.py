@@ -24,8 +24,10 @@ OUTLIER_EV = 0.5
 """An error beyond this asks for an explanation."""
 
 
-def report(rows: Sequence[dict[str, Any]], literature: dict[str, float]) -> str:
-    """Return figures and outliers of each model as Markdown.
+def report(
+    rows: Sequence[dict[str, Any]], literature: dict[str, float], unseen: dict[str, float]
+) -> str:
+    """Return figures and outliers of each potential as Markdown.
 
     Parameters
     ----------
@@ -33,6 +35,8 @@ def report(rows: Sequence[dict[str, Any]], literature: dict[str, float]) -> str:
         As :func:`workflows.distill.validate.validate` writes them.
     literature
         Barriers in eV by system.
+    unseen
+        The same of a band model that has not seen the host; it stands beside each potential.
     """
     models = list(dict.fromkeys(row["model"] for row in rows))
     lines = [
@@ -49,6 +53,8 @@ def report(rows: Sequence[dict[str, Any]], literature: dict[str, float]) -> str:
         lines.append(_line(f"the same without {far['system']}", rest, literature))
         soft = [row for row in done if literature[row["system"]] <= 1.5]
         lines.append(_line("the same, literature up to 1.5 eV", soft, literature))
+        beside = [{**row, "barrier_ev": unseen[row["system"]]} for row in done]
+        lines.append(_line(f"band model, on the hops of {model}", beside, literature))
     lines += [*PUBLISHED, ""]
     for model in models:
         mine = [row for row in rows if row["model"] == model]

@@ -244,6 +244,7 @@ def make_drivers(engine: Engine) -> dict[str, Driver]:
     plain = NebSettings(fmax_ev_ang=FMAX, max_steps=MAX_STEPS)
     drivers = {
         "hopscreen": ours(engine, plain),
+        "hopscreen, ode": ours(engine, replace(plain, optimiser="ode")),
         "hopscreen, fire": ours(engine, replace(plain, optimiser="fire")),
         "hopscreen, lbfgs": ours(engine, replace(plain, optimiser="lbfgs")),
         "hopscreen, climbing at once": ours(engine, replace(plain, climb_from_ev_ang=99.0)),

@@ -14,7 +14,7 @@ from ase import Atoms
 
 from workflows.neb_band import Band
 from workflows.neb_held_ends import BelowEnds, falls_below_ends
-from workflows.neb_optimisers import BAND_OPTIMISERS
+from workflows.neb_optimisers import BAND_OPTIMISERS, band_fire
 from workflows.neb_path import images_for, interpolate, minima, resampled, straight, tangent
 from workflows.neb_ridge import bent, ridge
 from workflows.neb_run import BudgetSpent, Run
@@ -165,16 +165,17 @@ def _check_ends(run: Run, band: Band, splits: int) -> None:
 
 
 def _stage(run: Run, band: Band, stage: str, target_ev_ang: float) -> bool:
-    """Relax to ``target_ev_ang``; where the optimiser strays, FIRE goes on in smaller steps."""
+    """Relax to ``target_ev_ang``; where the optimisers stray, FIRE goes on in smaller steps."""
     band.stage, band.best = stage, None
-    name = run.settings.optimiser
-    if BAND_OPTIMISERS[name](band, target_ev_ang, run.settings.max_steps):
-        return True
+    name, steps = run.settings.optimiser, run.settings.max_steps
+    for relaxed in BAND_OPTIMISERS[name]:
+        if relaxed(band, target_ev_ang, steps):
+            return True
+        band.back_to_best()
     if name == "fire":
         return False
     run.warnings.append(f"{stage}: {name} did not converge, went on with fire in smaller steps")
-    band.back_to_best()
-    return BAND_OPTIMISERS["fire"](band, target_ev_ang, run.settings.max_steps)
+    return band_fire(band, target_ev_ang, steps)
 
 
 def _curvature(run: Run, path: RelaxedPath, step_ang: float = 0.05) -> dict[int, float]:

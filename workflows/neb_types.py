@@ -66,7 +66,7 @@ class NebSettings:
     let_go_ends: bool = True
     split: bool = True
     give_up_above_ev: float | None = None
-    optimiser: Literal["ode", "lbfgs", "fire"] = "ode"
+    optimiser: Literal["staged", "ode", "lbfgs", "fire"] = "staged"
 
     def as_dict(self) -> dict[str, Any]:
         """For the document and the id of an estimate."""

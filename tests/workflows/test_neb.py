@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
+from ase.mep import NEB
 
 from stores.documents import ModelRef
 from workflows.neb import NebFailure, NebSettings, NebStep, barriers, images_for, minima, run_neb
@@ -260,7 +261,7 @@ def test_translation_that_only_moves_the_path_is_no_swap():
 
 
 def test_optimisers_agree(copper):
-    for optimiser in ("fire", "lbfgs", "ode"):
+    for optimiser in ("fire", "lbfgs", "ode", "staged"):
         settings = NebSettings(fmax_ev_ang=0.01, optimiser=optimiser)
         result = run_neb(*copper_vacancy(), EmtEngine(), settings)
         assert result.barrier_ev == pytest.approx(copper.barrier_ev, abs=5e-3)
@@ -359,13 +360,58 @@ def test_fire_goes_on_where_the_optimiser_gives_up(monkeypatch, copper):
 
     monkeypatch.setitem(
         neb_relax.BAND_OPTIMISERS,
-        "ode",
-        lambda band, fmax, steps: bool(band.get_forces().sum() > 1e9),
+        "staged",
+        (lambda band, fmax, steps: bool(band.get_forces().sum() > 1e9),),
     )
     result = run_neb(*copper_vacancy(), EmtEngine(), NebSettings(fmax_ev_ang=0.01))
     assert result.converged
     assert "went on with fire" in result.warnings[0]
     assert result.barrier_ev == pytest.approx(copper.barrier_ev, abs=5e-3)
+
+
+def test_each_optimiser_is_tried_before_fire(monkeypatch, copper):
+    from workflows import neb_relax
+
+    tried = []
+
+    def gives_up(band, fmax, steps):
+        tried.append(band.get_forces().shape)
+        return False
+
+    _, *others = neb_relax.BAND_OPTIMISERS["staged"]
+    monkeypatch.setitem(neb_relax.BAND_OPTIMISERS, "staged", (gives_up, *others))
+    result = run_neb(*copper_vacancy(), EmtEngine(), NebSettings(fmax_ev_ang=0.01))
+    assert tried
+    assert result.converged
+    assert not any("fire" in warning for warning in result.warnings)
+    assert result.barrier_ev == pytest.approx(copper.barrier_ev, abs=5e-3)
+
+
+def test_solver_says_whether_it_converged_and_gives_up_where_it_crawls():
+    from workflows.neb_optimisers import band_ode, band_ode_until_it_crawls
+
+    class Ravine(EggBox):
+        stiffness = 200.0  # walls a hundred times as steep as the floor
+
+    class Counted(NEB):
+        count = 0
+
+        def get_forces(self):
+            self.count += 1
+            return super().get_forces()
+
+    def band() -> Counted:
+        images = [Atoms("H", positions=[[x, 0.3 * (0 < x < 2), 0]]) for x in np.linspace(0, 2, 9)]
+        for image in images:
+            image.calc = Ravine()
+        return Counted(images, method="improvedtangent")
+
+    spent, crawling = band(), band()
+    assert not band_ode(spent, 1e-9, 100)
+    assert band_ode(band(), 0.05, 300)
+    assert not band_ode_until_it_crawls(crawling, 1e-9, 100)
+    assert spent.count == 101
+    assert crawling.count < 50
 
 
 def test_forces_that_are_no_numbers_are_a_failure():
@@ -474,11 +520,11 @@ def test_ladder_of_recovery(monkeypatch, copper, attempts, rung):
         if band not in bands:
             bands.append(band)
         band.get_forces()
-        return len(bands) > attempts and neb_relax_ode(band, fmax, steps)
+        return len(bands) > attempts and solver(band, fmax, steps)
 
-    neb_relax_ode = neb_relax.BAND_OPTIMISERS["ode"]
-    monkeypatch.setitem(neb_relax.BAND_OPTIMISERS, "ode", stubborn)
-    monkeypatch.setitem(neb_relax.BAND_OPTIMISERS, "fire", lambda band, fmax, steps: False)
+    [solver] = neb_relax.BAND_OPTIMISERS["ode"]
+    monkeypatch.setitem(neb_relax.BAND_OPTIMISERS, "staged", (stubborn,))
+    monkeypatch.setattr(neb_relax, "band_fire", lambda band, fmax, steps: False)
     result = run_neb(*copper_vacancy(), EmtEngine(), NebSettings(fmax_ev_ang=0.01))
     assert result.converged
     assert rung in [w.split("went on with ")[1] for w in result.warnings if "went on" in w][-1]

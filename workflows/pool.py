@@ -243,7 +243,7 @@ def _serve(
     environment: dict[str, str],
 ) -> None:
     """Work on what comes through the pipe, until there is no more."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     # The server was started by an earlier map, perhaps with other streams and another login.
     for number, stream in enumerate(streams, start=1):
         os.dup2(stream.number, number)
@@ -273,8 +273,12 @@ def _portable(error: Exception) -> Exception:
     return error
 
 
-def _end_with_parent() -> None:
-    """End this worker when its parent is killed: an orphan would compute beside the next run."""
+def end_with_parent() -> None:
+    """End this process when its parent is killed: an orphan would compute beside the next run."""
+    threading.Thread(target=_outlive_no_parent, daemon=True).start()
+
+
+def _outlive_no_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -7,9 +7,12 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 
-def test_workers_end_with_a_killed_parent(tmp_path):
-    code = f"import orphan_work; orphan_work.main({str(tmp_path)!r})"
+
+@pytest.mark.parametrize("work", ["in_pool", "images"])
+def test_workers_end_with_a_killed_parent(work, tmp_path):
+    code = f"import orphan_work; orphan_work.{work}({str(tmp_path)!r})"
     parent = subprocess.Popen([sys.executable, "-c", f"if __name__ == '__main__': {code}"])
     workers = _wait_for(lambda: len(list(tmp_path.iterdir())) == 2 and list(tmp_path.iterdir()))
     parent.kill()

@@ -21,7 +21,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
-from workflows.pool import available_processes, single_thread
+from workflows.pool import available_processes, end_with_parent, single_thread
 
 if TYPE_CHECKING:
     from workflows.engines import Engine
@@ -135,6 +135,7 @@ _worker_forces: OneByOne | None = None
 
 def _start_worker(engine: Engine, folder: Path | None) -> None:
     global _worker_forces
+    end_with_parent()
     single_thread()
     _worker_forces = OneByOne(engine, folder)
 

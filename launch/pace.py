@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from stores.documents import BarrierDoc, CandidateDoc, Document
+from stores.documents import BarrierDoc, CandidateDoc, Document, as_utc
 from stores.queries import Summary
 from stores.screen_store import ScreenStore
 from workflows.claims import running
@@ -107,15 +107,11 @@ def _per_hour(
     )
     if not rows:
         return None
-    last, first = _utc(rows[0]["last_updated"]), _utc(rows[-1]["last_updated"])
+    last, first = as_utc(rows[0]["last_updated"]), as_utc(rows[-1]["last_updated"])
     took = rows[-1].get("provenance", {}).get("wall_s")
     span = ((now if at_work else last) - first).total_seconds() + (took or 0.0)
     count = len(rows) if took else len(rows) - 1
     return count / span * 3600 if count and span > 0 else None
-
-
-def _utc(time: datetime) -> datetime:
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _planned_and_missing(store: ScreenStore, level: str) -> int | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from launch.managers import progress_of
 from launch.run_log import screen_run_id
+from stores.documents import as_utc
 from stores.errors import BadInput
 from stores.screen_store import ScreenStore
 
@@ -113,7 +114,7 @@ def claim_submission(
     old = runs.find_one({"_id": key}) or {}
     if not again:
         state = describe(old)
-        if state is None and _aware(old["submitted_at"]) > datetime.now(UTC) - JUST_NOW:
+        if state is None and as_utc(old["submitted_at"]) > datetime.now(UTC) - JUST_NOW:
             state = "on its way"
         if state is not None:
             raise BadInput(
@@ -129,7 +130,3 @@ def claim_submission(
 def submissions(store: ScreenStore) -> Iterator[dict[str, Any]]:
     """Yield all submissions, the latest first."""
     yield from store.runs.query({"kind": "submission"}, sort={"submitted_at": -1})
-
-
-def _aware(moment: datetime) -> datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -21,7 +21,13 @@ Level = Literal["band", "mlip", "dft"]
 
 LEVELS: tuple[Level, ...] = ("band", "mlip", "dft")
 
-UtcTime = Annotated[datetime, AfterValidator(lambda t: t if t.tzinfo else t.replace(tzinfo=UTC))]
+
+def as_utc(moment: datetime) -> datetime:
+    """Say of a time without a zone, as databases give it, that it is UTC."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+UtcTime = Annotated[datetime, AfterValidator(as_utc)]
 """A moment; what comes back from a store without a zone is UTC."""
 
 Vector3i = tuple[int, int, int]

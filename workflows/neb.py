@@ -143,7 +143,7 @@ def run_neb(
         try:
             path = relax_path(run, images, swap)
         except BelowEnds as below:
-            path = relax_path(run, let_go(run, before, below.images, swap, ends), below.swap)
+            path = relax_path(run, let_go(run, before, below.images, swap), below.swap)
     energies = path.energies_ev
     return NebResult(
         **barriers(energies),

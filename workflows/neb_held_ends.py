@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from ase import Atoms
 
-from workflows.neb_ends import Ends, Which
+from workflows.neb_ends import Which
 from workflows.neb_path import transferred, unwrapped
 from workflows.neb_run import Run
 from workflows.neb_symmetry import Swap
@@ -50,9 +50,11 @@ def let_go(
     unrelaxed: tuple[Atoms, Atoms],
     images: list[Atoms],
     swap: Swap | None,
-    ends: Ends | None,
 ) -> list[Atoms]:
     """Nudge both ends, relax them again, and carry the path over to where they come to rest.
+
+    Lower ends are not kept for the other hops of the host: whether these saw them would depend on
+    the order of the calculations.
 
     Parameters
     ----------
@@ -64,8 +66,6 @@ def let_go(
         Path as far as it was relaxed, its relaxed ends included.
     swap
         Turns the path round, where symmetry does.
-    ends
-        Where lower ends are kept for the other hops of the host.
 
     Returns
     -------
@@ -87,9 +87,6 @@ def let_go(
         return images
     run.check_relaxed(*unrelaxed, first, last)
     run.warnings.append(f"symmetry held the ends {fell:.3f} eV above where they rest without it")
-    if ends:
-        ends.keep("initial", unrelaxed[0], first)
-        ends.keep("final", unrelaxed[1], last)
     return transferred(images, first, last if swap else unwrapped(first, last))
 
 

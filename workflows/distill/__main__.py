@@ -107,7 +107,7 @@ def report(
 
     The shipped band model stands beside them, by the folds that have not seen the host.
     """
-    from em_model.data import read_bands
+    from em_model.data import read_bands, require_barriers
     from em_model.ensemble import out_of_fold
     from em_model.predictor import BandModel
     from workflows.distill.report import report as written
@@ -116,8 +116,11 @@ def report(
     found = [row for path in rows for row in read_jsonl(path)]
     known = read_bands(bands, need_barrier=True)
     guessed, _, _ = out_of_fold(BandModel.load("default"), known)
-    unseen = {band.system: float(value) for band, value in zip(known, guessed, strict=True)}
-    literature = {row["system"]: row["barrier_ev"] for row in read_jsonl(bands)}
+    systems = [band.system for band in known]
+    literature, unseen = (
+        dict(zip(systems, values.tolist(), strict=True))
+        for values in (require_barriers(known), guessed)
+    )
     typer.echo(written(found, literature, unseen))
 
 

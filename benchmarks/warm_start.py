@@ -1,9 +1,9 @@
 """What a warm start saves: force calls of a DFT-NEB from a potential's path, beside IDPP.
 
 ``python benchmarks/warm_start.py`` runs GPAW, preset ``demo``, on vacancy hops of the catalogue
-from IDPP and from the converged path of each potential, and prints a Markdown table. Ends start
-where the potential relaxed them. Calls of ends and band are counted apart; what the potential's own
-band costs is given in CPU seconds.
+from IDPP, from the converged path of each potential, and from there with the potential as guide,
+as a screen does it, and prints a Markdown table. Ends start where the potential relaxed them. Calls
+of ends and band are counted apart; what the potential's own band costs is given in CPU seconds.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("hosts", nargs="*", default=HOSTS, help="catalogue ids of lithium hosts")
     parser.add_argument("--potentials", nargs="+", default=["mini", "chgnet"])
-    parser.add_argument("--images", type=int, default=1)
+    parser.add_argument("--images", type=int, default=3)
     parser.add_argument("--force-calls", type=int, default=300, help="budget of each band")
     parser.add_argument("--out", type=Path, help="JSON lines; hosts in it are skipped")
     options = parser.parse_args()
@@ -74,7 +74,7 @@ def compared(name: str, potentials: list[str], changes: dict[str, Any]) -> dict[
     first, last = map(as_atoms, build_endpoints(host, hop, preset.recipe))
     engine = preset.make_engine("Li")
     row: dict[str, Any] = {"host": name, "length_ang": hop.length_ang, "atoms": len(first)}
-    row["idpp"] = band(first, last, engine, settings, None)
+    row["idpp"] = band(first, last, engine, settings)
     row["warm"] = {}
     for potential in potentials:
         started = time.process_time()
@@ -85,16 +85,23 @@ def compared(name: str, potentials: list[str], changes: dict[str, Any]) -> dict[
         except NebFailure as failure:
             row["warm"][potential] = {"failed": f"its own band: {failure.kind}"}
             continue
-        row["warm"][potential] = {
+        own = {
             "potential_cpu_s": time.process_time() - started,
             "potential_barrier_ev": cheap.barrier_ev,
-            **band(first, last, engine, settings, cheap.images),
         }
+        for start, guide in ((potential, None), (f"{potential}, guided", get_potential(potential))):
+            bill = band(first, last, engine, settings, cheap.images, guide)
+            row["warm"][start] = own | bill
     return row
 
 
 def band(
-    first: Atoms, last: Atoms, engine: Engine, settings: NebSettings, guess: list[Atoms] | None
+    first: Atoms,
+    last: Atoms,
+    engine: Engine,
+    settings: NebSettings,
+    guess: list[Atoms] | None = None,
+    guide: Engine | None = None,
 ) -> dict[str, Any]:
     """One DFT band and its bill."""
     steps: list[NebStep] = []
@@ -103,7 +110,7 @@ def band(
         with tempfile.TemporaryDirectory() as folder:
             result = run_neb(
                 first, last, engine, settings,
-                guess=guess, folder=Path(folder), progress=steps.append,
+                guess=guess, guide=guide, folder=Path(folder), progress=steps.append,
             )  # fmt: skip
     except NebFailure as failure:
         return {"failed": failure.kind, "calls": failure.force_calls}

@@ -17,8 +17,9 @@ from pymatgen.core import Structure
 
 from stores.documents import EnergyProfile
 from workflows.engines import Engine, RelaxesBands
-from workflows.engines.forces import Forces
+from workflows.engines.forces import Forces, forces_of
 from workflows.neb_ends import Ends
+from workflows.neb_guide import Guide
 from workflows.neb_held_ends import BelowEnds, let_go
 from workflows.neb_path import (
     checked_ends,
@@ -70,6 +71,7 @@ def run_neb(
     guess: Sequence[Atoms] | None = None,
     ends: Ends | None = None,
     forces: Forces | None = None,
+    guide: Engine | None = None,
 ) -> NebResult:
     """Relax the band of one hop and read its barrier.
 
@@ -93,6 +95,9 @@ def run_neb(
         Where relaxed ends of the same host are looked up and kept.
     forces
         Asked instead of the engine itself, e.g. with those of other hops in one batch.
+    guide
+        A cheap potential that saves calls of the engine; see :mod:`workflows.neb_guided`. Left
+        unused by engines that relax bands by themselves.
 
     Returns
     -------
@@ -122,7 +127,12 @@ def run_neb(
     run: Any = (
         engine.run(settings, folder, progress)
         if isinstance(engine, RelaxesBands)
-        else Run(engine, settings, folder, progress, forces)
+        else Run(
+            settings,
+            forces or forces_of(engine, folder),
+            progress,
+            Guide(forces_of(guide)) if guide else None,
+        )
     )
     before = (first, last)
     near = (moved_to(first, guess[0]), moved_to(last, guess[-1])) if guess else before
@@ -169,7 +179,10 @@ def saddle(run: Run, path: RelaxedPath) -> Saddle | None:
     if top in path.ends:
         run.warnings.append("the path is highest at a minimum: there is no saddle on it")
         return None
-    return Saddle(top, tangent(path.images, top), path.curvatures_ev_ang2.get(top))
+    mode = path.modes.get(top)
+    if mode is None:
+        mode = tangent(path.images, top)
+    return Saddle(top, mode, path.curvatures_ev_ang2.get(top))
 
 
 def as_atoms(structure: Structure | Atoms) -> Atoms:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.mep import NEB
 
+from workflows.engines.forces import Evaluation
 from workflows.neb_optimisers import largest
 from workflows.neb_symmetry import Swap
 from workflows.neb_types import barriers
 
 if TYPE_CHECKING:
     from workflows.neb_run import Run
+
+
+class Answer(NamedTuple):
+    """What the engine said of all computed images at one geometry of the band."""
+
+    positions: np.ndarray
+    evaluations: list[Evaluation]
 
 
 class Band(NEB):
@@ -34,10 +42,12 @@ class Band(NEB):
         super().__init__(images, k=run.settings.spring_ev_ang2, method="improvedtangent")
         self.run, self.swap, self.stage, self.evaluations = run, swap, "band", 0
         self.known: tuple[np.ndarray, bool, np.ndarray] | None = None
-        self.best: tuple[float, np.ndarray] | None = None
+        self.best: tuple[float, Answer] | None = None
         self.fmax = np.inf
         movable = len(images) - 2
         self.computed = range(1, ((movable + 1) // 2 if swap else movable) + 1)
+        self.labels = [f"image-{index:02d}" for index in self.computed]
+        self.last: Answer | None = None
         if swap is not None:
             swap.impose(self.images)
 
@@ -53,9 +63,9 @@ class Band(NEB):
         positions = self.get_positions()
         if self.known is not None:
             at, climb, forces = self.known
-            if climb == self.climb and np.array_equal(at, positions):
+            if climb == self.climb and _same(at, positions):
                 return forces.copy()
-        self.evaluate()
+        answer = self.evaluate(positions)
         forces = super().get_forces()
         if self.swap is not None:
             self._mirror(forces)
@@ -64,22 +74,31 @@ class Band(NEB):
         self.known = (positions, self.climb, forces.copy())
         self.fmax = fmax = largest(forces)
         if self.best is None or fmax < self.best[0]:
-            self.best = (fmax, positions)
+            self.best = (fmax, answer)
         barrier = barriers(np.asarray(self.energies))["barrier_ev"]
         self.run.report(self.stage, self.evaluations, fmax, barrier)
         self.evaluations += 1
         return forces
 
-    def evaluate(self) -> None:
-        """Attach energies and forces to all images, by the engine or as an image's image."""
+    def evaluate(self, positions: np.ndarray) -> Answer:
+        """Attach energies and forces to all images, by the engine or as an image's image.
+
+        Neither climbing nor a step back to the best geometry makes the engine repeat itself.
+        """
         asked = [self.images[index] for index in self.computed]
-        answers = self.run.evaluate(asked, [f"image-{index:02d}" for index in self.computed])
-        for index, image, (energy, forces) in zip(self.computed, asked, answers, strict=True):
+        kept = [self.last, self.best[1] if self.best else None]
+        there = [a for a in kept if a is not None and _same(a.positions, positions)]
+        answer = there[0] if there else Answer(positions, self.run.evaluate(asked, self.labels))
+        self.last = answer
+        for index, image, (energy, forces) in zip(
+            self.computed, asked, answer.evaluations, strict=True
+        ):
             attach(image, energy, forces)
             twin = self.images[-1 - index]
             if self.swap is not None and twin is not image:
                 # A hair lower, so that of two equal maxima the computed one climbs.
                 attach(twin, energy - 1e-9, self.swap.vectors(forces))
+        return answer
 
     def _mirror(self, forces: np.ndarray) -> None:
         """Give the second half the band's forces of the first, in place; both may climb."""
@@ -103,7 +122,12 @@ class Band(NEB):
     def back_to_best(self) -> None:
         """Return to the geometry of the smallest force in this stage."""
         if self.best is not None:
-            self.set_positions(self.best[1])
+            self.set_positions(self.best[1].positions)
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two geometries differ by rounding alone, as of one that was made symmetric again."""
+    return bool(np.abs(one - other).max() < 1e-9)
 
 
 def attach(image: Atoms, energy_ev: float, forces_ev_ang: np.ndarray) -> Atoms:

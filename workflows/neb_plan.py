@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ase import Atoms
 from pymatgen.core import Structure
 
 from stores.documents import Interval, Level
@@ -43,6 +44,8 @@ class NebPlan:
         Half of the 90 % interval where the preset says it; None leaves it to the engine's model.
     start
         Initial path: ``mlip`` takes a potential's converged one where there is one.
+    guide
+        Potential that goes ahead of a dear engine; see :mod:`workflows.neb_guided`.
     """
 
     level: Level
@@ -54,6 +57,7 @@ class NebPlan:
     label: str | None = None
     halfwidth_ev: float | None = None
     start: Start = "idpp"
+    guide: Engine | None = None
 
     @property
     def stage(self) -> str:
@@ -84,6 +88,12 @@ class NebPlan:
             return False
         size = supercell_size(host, hop, self.recipe, mode)
         return size is not None and size <= self.recipe.max_atoms
+
+    def guide_for(self, atoms: Atoms) -> Engine | None:
+        """Return the guide, if there is one that knows these elements."""
+        if self.guide is None or self.guide.elements is None:
+            return self.guide
+        return self.guide if set(atoms.symbols) <= set(self.guide.elements) else None
 
     def interval_90_ev(self, barrier_ev: float) -> Interval:
         """Return the 90 % interval of an estimate."""
@@ -129,6 +139,9 @@ def neb_plan(screen: ScreenSpec, level: Level, mode: Mode | None = None) -> NebP
             neb=preset.neb,
             recipe=preset.recipe or hop_recipe(screen.hops),
             start=screen.dft_neb.start,
+            guide=get_potential(screen.mace_neb.model)
+            if screen.dft_neb.start == "mlip" and screen.mace_neb is not None
+            else None,
             label=preset.label,
             halfwidth_ev=preset.interval_halfwidth_ev,
         )

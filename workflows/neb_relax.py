@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from ase import Atoms
 
 from workflows.neb_band import Band
+from workflows.neb_guided import band_guided
 from workflows.neb_held_ends import BelowEnds, falls_below_ends
+from workflows.neb_modes import softest
 from workflows.neb_optimisers import BAND_OPTIMISERS, band_fire
 from workflows.neb_path import images_for, interpolate, minima, resampled, straight, tangent
 from workflows.neb_ridge import bent, ridge
@@ -22,8 +25,16 @@ from workflows.neb_string import string_relaxed
 from workflows.neb_symmetry import Swap
 from workflows.neb_types import NebFailure, barriers
 
+T = TypeVar("T")
+
 APART_ANG = 0.3
 """A dip is an intermediate minimum if its atoms rest so far from both ends."""
+
+SAME_MODE = 0.99
+"""Overlap above which an operation leaves the way off a ridge as it is."""
+
+SADDLE_STEP_ANG, SADDLE_CALLS = 0.05, 6
+"""Displacement, and force calls at most, that tell a saddle."""
 
 MAX_SPLITS = 2
 """Times a path is halved: at most four elementary hops."""
@@ -45,8 +56,8 @@ class RelaxedPath:
         Half of it was computed.
     ends
         Indices of the images at rest: both ends, and the minima that it was split at.
-    curvatures_ev_ang2
-        Along the path, at the saddles that were looked at, by image.
+    curvatures_ev_ang2, modes
+        At the saddles that were looked at, by image; along ``modes``, shape (n, 3).
     """
 
     images: list[Atoms]
@@ -55,6 +66,7 @@ class RelaxedPath:
     symmetric: bool
     ends: list[int]
     curvatures_ev_ang2: dict[int, float] = field(default_factory=dict)
+    modes: dict[int, np.ndarray] = field(default_factory=dict)
 
     @property
     def energies_ev(self) -> np.ndarray:
@@ -133,7 +145,8 @@ def _attempt(
     downhill = ridge(run, band) if settings.leave_ridges else None
     if downhill is not None:
         run.warnings.append("the straight path followed a ridge and was bent off it")
-        band = Band(bent(images, downhill), run, None)
+        kept = swap is not None and np.vdot(swap.vectors(downhill), downhill) > SAME_MODE
+        band = Band(bent(images, downhill), run, swap if kept else None)
         bands.append(band)
         if not _stage(run, band, "bent band", loose):
             return None
@@ -150,7 +163,7 @@ def _attempt(
     _check_ends(run, band, splits)
     found = _settled(band, converged=True)
     if settings.climb:
-        found.curvatures_ev_ang2 = _curvature(run, found)
+        _look_at_saddle(run, found)
         if any(value > 0 for value in found.curvatures_ev_ang2.values()):
             run.warnings.append("the climbing image converged on what is no saddle")
             return None
@@ -168,6 +181,8 @@ def _stage(run: Run, band: Band, stage: str, target_ev_ang: float) -> bool:
     """Relax to ``target_ev_ang``; where the optimisers stray, FIRE goes on in smaller steps."""
     band.stage, band.best = stage, None
     name, steps = run.settings.optimiser, run.settings.max_steps
+    if run.guide is not None and band_guided(band, run.guide, target_ev_ang, steps):
+        return True
     for relaxed in BAND_OPTIMISERS[name]:
         if relaxed(band, target_ev_ang, steps):
             return True
@@ -178,23 +193,31 @@ def _stage(run: Run, band: Band, stage: str, target_ev_ang: float) -> bool:
     return band_fire(band, target_ev_ang, steps)
 
 
-def _curvature(run: Run, path: RelaxedPath, step_ang: float = 0.05) -> dict[int, float]:
-    """Curvature along the path at its highest image, by one more force call.
+def _look_at_saddle(run: Run, path: RelaxedPath) -> None:
+    """Measure the curvature of the highest image, along the path and where that leads.
 
-    Empty where the path is highest at an end, or the budget is spent.
+    One force call, as a rule. A path of few images may cross a saddle askew, so that it takes
+    some more to see the direction in which the saddle is highest. Nothing is measured where the
+    path is highest at an end, or the budget is spent.
     """
     top = int(path.energies_ev.argmax())
     if top in path.ends:
-        return {}
-    image, along = path.images[top], tangent(path.images, top)
-    moved = image.copy()
-    moved.positions += step_ang * along
+        return
+    image = path.images[top]
+
+    def stiffness(direction: np.ndarray) -> np.ndarray:
+        moved = image.copy()
+        moved.positions += SADDLE_STEP_ANG * direction
+        (there,) = run.evaluate([moved], [f"image-{top:02d}"])
+        return np.asarray((image.get_forces() - there.forces_ev_ang) / SADDLE_STEP_ANG)
+
+    starts = tangent(path.images, top)[None]
     try:
-        ((_, there),) = run.evaluate([moved], [f"image-{top:02d}"])
+        found = softest(stiffness, starts, below=0.0, calls=SADDLE_CALLS)
     except BudgetSpent:
-        return {}
+        return
     run.report("saddle", 0, path.fmax_ev_ang, barriers(path.energies_ev)["barrier_ev"])
-    return {top: float(np.vdot(image.get_forces() - there, along)) / step_ang}
+    path.curvatures_ev_ang2[top], path.modes[top] = found.curvature_ev_ang2, found.mode
 
 
 def split(run: Run, band: Band, splits: int) -> RelaxedPath | None:
@@ -231,17 +254,19 @@ def split(run: Run, band: Band, splits: int) -> RelaxedPath | None:
     run.warnings.insert(
         place, f"an intermediate minimum {depth:.3f} eV deep lies on the path, which is split there"
     )
-    curvatures = one.curvatures_ev_ang2 | {
-        index + shift: value for index, value in two.curvatures_ev_ang2.items()
-    }
     return RelaxedPath(
         images=one.images + two.images[1:],
         converged=one.converged and two.converged,
         fmax_ev_ang=max(one.fmax_ev_ang, two.fmax_ev_ang),
         symmetric=own_twin,
         ends=one.ends + [index + shift for index in two.ends[1:]],
-        curvatures_ev_ang2=curvatures,
+        curvatures_ev_ang2=one.curvatures_ev_ang2 | _shifted(two.curvatures_ev_ang2, shift),
+        modes=one.modes | _shifted(two.modes, shift),
     )
+
+
+def _shifted(by_image: dict[int, T], shift: int) -> dict[int, T]:
+    return {index + shift: value for index, value in by_image.items()}
 
 
 def _segment(run: Run, part: list[Atoms], first: Atoms, last: Atoms) -> list[Atoms]:
@@ -263,7 +288,8 @@ def _mirrored(path: RelaxedPath, swap: Swap, last: Atoms) -> RelaxedPath:
     last_index = len(images) - 1
     ends = [last_index - index for index in reversed(path.ends)]
     curvatures = {last_index - k: value for k, value in path.curvatures_ev_ang2.items()}
-    return RelaxedPath(images, path.converged, path.fmax_ev_ang, True, ends, curvatures)
+    modes = {last_index - k: -swap.vectors(mode) for k, mode in path.modes.items()}
+    return RelaxedPath(images, path.converged, path.fmax_ev_ang, True, ends, curvatures, modes)
 
 
 def _nearest(bands: list[Band]) -> Band:

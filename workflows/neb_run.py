@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import count
-from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 from ase import Atoms
 
-from workflows.engines import Engine
-from workflows.engines.forces import Evaluation, Forces, forces_of
+from workflows.engines.forces import Evaluation, Forces
 from workflows.neb_band import attach
 from workflows.neb_ends import Ends, Which
+from workflows.neb_guide import Guide
 from workflows.neb_optimisers import largest, lbfgs
 from workflows.neb_symmetry import Swap
 from workflows.neb_types import NebFailure, NebSettings, NebStep, Progress
@@ -24,18 +23,16 @@ class BudgetSpent(Exception):
 
 
 class Run:
-    """Force-call budget, forces and progress of one band."""
+    """Force-call budget, forces and progress of one band; ``guide`` goes ahead of the engine."""
 
     def __init__(
         self,
-        engine: Engine,
         settings: NebSettings,
-        folder: Path | None,
-        progress: Progress | None,
-        forces: Forces | None = None,
+        forces: Forces,
+        progress: Progress | None = None,
+        guide: Guide | None = None,
     ) -> None:
-        self.settings, self.progress = settings, progress
-        self.forces = forces or forces_of(engine, folder)
+        self.settings, self.forces, self.progress, self.guide = settings, forces, progress, guide
         self.calls = 0
         self.warnings: list[str] = []
         self.ends_let_go = not settings.let_go_ends

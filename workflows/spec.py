@@ -107,7 +107,9 @@ class DftNebOptions(Options):
         "production", description="named settings of the engine, or a YAML file with one's own"
     )
     start: Literal["mlip", "idpp", "linear"] = Field(
-        "mlip", description="initial path; mlip falls back on idpp where there is none"
+        "mlip",
+        description="initial path; mlip: that of mace_neb's potential, which then goes ahead of "
+        "the engine; idpp where it has none",
     )
     top: int = Field(20, ge=0, description="hops that climb to this stage")
     select: Literal["improvement", "estimate"] = Field(

@@ -211,7 +211,9 @@ def test_ends_on_a_ridge_of_the_host_are_let_go(let_go, barrier_ev):
     initial = Atoms("HHe", positions=[[0, 0, 0], [1, 5, 5]], cell=[10, 10, 10], pbc=True)
     final = initial.copy()
     final.positions[0, 0] = 2.0
-    settings = NebSettings(fmax_ev_ang=0.01, images=7, symmetry=False, let_go_ends=let_go)
+    settings = NebSettings(
+        fmax_ev_ang=0.01, images=7, symmetry=False, leave_ridges=False, let_go_ends=let_go
+    )
     result = run_neb(initial, final, EmtEngine(HeldHost), settings)
     assert result.converged
     assert result.barrier_ev == pytest.approx(barrier_ev, abs=0.01)
@@ -532,6 +534,7 @@ def test_ladder_of_recovery(monkeypatch, copper, attempts, rung):
 
 
 def test_string_method_finds_the_pass_on_its_own():
+    from workflows.engines.forces import forces_of
     from workflows.neb_band import frozen
     from workflows.neb_path import straight
     from workflows.neb_run import Run
@@ -545,5 +548,5 @@ def test_string_method_finds_the_pass_on_its_own():
     path = straight(*ends, 5)
     path[3].positions[0, 1] = 0.05  # off the ridge
     settings = NebSettings(fmax_ev_ang=0.05, climb_from_ev_ang=0.05)
-    relaxed = string_relaxed(Run(EmtEngine(TwoChannels), settings, None, None), path)
+    relaxed = string_relaxed(Run(settings, forces_of(EmtEngine(TwoChannels))), path)
     assert abs(relaxed[3].positions[0]) == pytest.approx([1, 0.4, 0], abs=0.05)

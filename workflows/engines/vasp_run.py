@@ -33,7 +33,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 
 from stores.documents import ModelRef
 from stores.errors import BadInput
-from workflows.engines.forces import Evaluation
+from workflows.engines.forces import Evaluation, forces_of
 from workflows.engines.vasp import Flavour, VaspPreset, check_ranks, known_elements, vasp_preset
 from workflows.neb_band import attach
 from workflows.neb_optimisers import largest
@@ -122,7 +122,7 @@ class VaspRun(Run):
     def __init__(
         self, engine: VaspEngine, settings: NebSettings, folder: Path, progress: Progress | None
     ) -> None:
-        super().__init__(engine, settings, folder, progress)
+        super().__init__(settings, forces_of(engine, folder), progress)
         self.engine, self.folder = engine, folder
 
     def evaluate(self, images: Sequence[Atoms], labels: Sequence[str]) -> list[Evaluation]:

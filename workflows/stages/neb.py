@@ -32,14 +32,13 @@ from workflows.hops import Hop
 from workflows.hosts import host_of
 from workflows.neb import NebFailure, NebResult, as_atoms, run_neb
 from workflows.neb_ends import StoredEnds, site_orbits
-from workflows.neb_path import images_for, straight
 from workflows.neb_plan import NebPlan, neb_plan
 from workflows.pool import Report, available_processes, map_processes
 from workflows.progress import Progress
 from workflows.provenance import current_job_uuid, provenance
 from workflows.spec import ScreenSpec
 from workflows.stages.planned import planned_ids
-from workflows.warm_start import mlip_path
+from workflows.warm_start import starting_path
 
 Item = TypeVar("Item")
 
@@ -248,18 +247,14 @@ def run_hop(task: HopTask, report: Report, forces: Forces | None = None) -> str:
                 final,
                 hop.mode,
             )
-            cheap = None
-            if plan.start == "mlip":
-                cheap = mlip_path(store, hop, initial, plan.neb.images)
-            elif plan.start == "linear":
-                cheap = straight(initial, final, plan.neb.images or images_for(initial, final))
             result = run_neb(
                 initial,
                 final,
                 plan.engine,
                 plan.neb,
                 folder=folder,
-                guess=cheap,
+                guess=starting_path(plan, store, hop, initial, final),
+                guide=plan.guide_for(initial),
                 ends=ends,
                 forces=forces,
                 progress=lambda state: report(f"{name}: {state}"),
@@ -310,6 +305,7 @@ def _document(
         status="done" if result else "failed",
         label=plan.label,
         settings=plan.settings,
+        guide=plan.guide.identity() if plan.guide else None,
         error=failure,
         provenance=provenance(model=identity, job_uuid=job_uuid, wall_s=round(wall_s, 3)),
     )

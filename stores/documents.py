@@ -176,9 +176,6 @@ class BarrierDoc(Document):
     warnings: list[str] = Field(default_factory=list)
     blob_id: str | None = Field(default=None, description="images in the additional store")
     settings: dict[str, Any] = Field(default_factory=dict)
-    guide: ModelRef | None = Field(
-        default=None, description="potential that went ahead of the engine, whose forces decide"
-    )
     error: Failure | None = None
     provenance: Provenance
 

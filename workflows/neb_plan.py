@@ -12,7 +12,7 @@ from stores.documents import Interval, Level
 from stores.hashing import content_hash
 from workflows.bands import Mode, SupercellRecipe, supercell_size
 from workflows.dft import dft_preset
-from workflows.engines import Engine, get_potential
+from workflows.engines import Engine, RelaxesBands, get_potential
 from workflows.hops import Hop
 from workflows.levels import interval_90
 from workflows.neb import NebSettings
@@ -77,6 +77,14 @@ class NebPlan:
             "start": self.start,
         }
 
+    @property
+    def guide_identity(self) -> dict[str, Any]:
+        """For the document: which potential goes ahead. The engine's forces decide, so no id."""
+        if self.guide is None:
+            return {}
+        identity = self.guide.identity()
+        return {"guide": {"name": identity.name, "sha256": identity.sha256}}
+
     def barrier_id(self, hop_id: str) -> str:
         """Return the id of a hop's estimate by this plan."""
         return content_hash([hop_id, self.level, self.settings])
@@ -131,17 +139,18 @@ def neb_plan(screen: ScreenSpec, level: Level, mode: Mode | None = None) -> NebP
         )
     if level == "dft" and screen.dft_neb is not None:
         preset = dft_preset(screen.dft_neb.engine, screen.dft_neb.preset)
+        engine = preset.make_engine(screen.working_ion, mode or screen.hops.mode)
+        # VASP relaxes bands by itself; nothing can go ahead of it
+        guided = screen.dft_neb.start == "mlip" and not isinstance(engine, RelaxesBands)
         return NebPlan(
             level="dft",
             title="DFT-NEB",
             top=screen.dft_neb.top,
-            engine=preset.make_engine(screen.working_ion, mode or screen.hops.mode),
+            engine=engine,
             neb=preset.neb,
             recipe=preset.recipe or hop_recipe(screen.hops),
             start=screen.dft_neb.start,
-            guide=get_potential(screen.mace_neb.model)
-            if screen.dft_neb.start == "mlip" and screen.mace_neb is not None
-            else None,
+            guide=get_potential(screen.mace_neb.model) if guided and screen.mace_neb else None,
             label=preset.label,
             halfwidth_ev=preset.interval_halfwidth_ev,
         )

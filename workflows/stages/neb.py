@@ -304,8 +304,7 @@ def _document(
         level=plan.level,
         status="done" if result else "failed",
         label=plan.label,
-        settings=plan.settings,
-        guide=plan.guide.identity() if plan.guide else None,
+        settings=plan.settings | plan.guide_identity,
         error=failure,
         provenance=provenance(model=identity, job_uuid=job_uuid, wall_s=round(wall_s, 3)),
     )

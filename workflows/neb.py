@@ -34,7 +34,7 @@ from workflows.neb_path import (
 )
 from workflows.neb_relax import RelaxedPath, relax_path
 from workflows.neb_run import Run
-from workflows.neb_symmetry import find_swap
+from workflows.neb_symmetry import Swap, find_swap
 from workflows.neb_types import (
     NebFailure,
     NebResult,
@@ -153,7 +153,7 @@ def run_neb(
         try:
             path = relax_path(run, images, swap)
         except BelowEnds as below:
-            path = relax_path(run, let_go(run, before, below.images, swap), below.swap)
+            path = relaxed_with_free_ends(run, before, below, swap)
     energies = path.energies_ev
     return NebResult(
         **barriers(energies),
@@ -171,6 +171,24 @@ def run_neb(
         symmetric=path.symmetric,
         warnings=run.warnings,
     )
+
+
+def relaxed_with_free_ends(
+    run: Run, before: tuple[Atoms, Atoms], below: BelowEnds, swap: Swap | None
+) -> RelaxedPath:
+    """Let the ends go and relax the path between where they come to rest.
+
+    Where they come to no rest, the band between the held ends is the estimate, not converged.
+    """
+    try:
+        images = let_go(run, before, below.path.images, swap)
+    except NebFailure as failure:
+        near = below.path.fmax_ev_ang <= run.settings.usable_fmax_ev_ang
+        if failure.kind != "endpoint_not_converged" or not near:
+            raise
+        run.warnings.append(f"the path falls below its ends, and these found no rest: {failure}")
+        return below.path
+    return relax_path(run, images, below.swap)
 
 
 def saddle(run: Run, path: RelaxedPath) -> Saddle | None:

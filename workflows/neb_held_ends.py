@@ -6,6 +6,8 @@ potential would have the ion or the host elsewhere. Such a path falls from its e
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from ase import Atoms
 
@@ -13,6 +15,9 @@ from workflows.neb_ends import Which
 from workflows.neb_path import transferred, unwrapped
 from workflows.neb_run import Run
 from workflows.neb_symmetry import Swap
+
+if TYPE_CHECKING:
+    from workflows.neb_relax import RelaxedPath
 
 FALL_EV = 0.05
 """What lies so far below both ends, or below an end before it was let go, is no noise."""
@@ -29,15 +34,15 @@ class BelowEnds(Exception):
 
     Attributes
     ----------
-    images
+    path
         The band as far as it was relaxed.
     swap
         Turns it round, where symmetry still does.
     """
 
-    def __init__(self, images: list[Atoms], swap: Swap | None) -> None:
+    def __init__(self, path: RelaxedPath, swap: Swap | None) -> None:
         super().__init__("the band falls below its ends")
-        self.images, self.swap = images, swap
+        self.path, self.swap = path, swap
 
 
 def falls_below_ends(energies_ev: np.ndarray) -> bool:

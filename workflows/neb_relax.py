@@ -16,11 +16,11 @@ from ase import Atoms
 from workflows.neb_band import Band
 from workflows.neb_guided import band_guided
 from workflows.neb_held_ends import BelowEnds, falls_below_ends
-from workflows.neb_modes import softest
 from workflows.neb_optimisers import BAND_OPTIMISERS, band_fire
-from workflows.neb_path import images_for, interpolate, minima, resampled, straight, tangent
+from workflows.neb_path import images_for, interpolate, minima, resampled, straight
 from workflows.neb_ridge import bent, ridge
 from workflows.neb_run import BudgetSpent, Run
+from workflows.neb_saddle import look_at_saddle
 from workflows.neb_string import string_relaxed
 from workflows.neb_symmetry import Swap
 from workflows.neb_types import NebFailure, barriers
@@ -32,9 +32,6 @@ APART_ANG = 0.3
 
 SAME_MODE = 0.99
 """Overlap above which an operation leaves the way off a ridge as it is."""
-
-SADDLE_STEP_ANG, SADDLE_CALLS = 0.05, 6
-"""Displacement, and force calls at most, that tell a saddle."""
 
 MAX_SPLITS = 2
 """Times a path is halved: at most four elementary hops."""
@@ -163,7 +160,7 @@ def _attempt(
     _check_ends(run, band, splits)
     found = _settled(band, converged=True)
     if settings.climb:
-        _look_at_saddle(run, found)
+        look_at_saddle(run, found)
         if any(value > 0 for value in found.curvatures_ev_ang2.values()):
             run.warnings.append("the climbing image converged on what is no saddle")
             return None
@@ -174,7 +171,7 @@ def _check_ends(run: Run, band: Band, splits: int) -> None:
     """Stop, once, where the whole band has fallen below its ends."""
     if splits == 0 and not run.ends_let_go and falls_below_ends(np.asarray(band.energies)):
         run.ends_let_go = True
-        raise BelowEnds(_settled(band, converged=False).images, band.swap)
+        raise BelowEnds(_settled(band, converged=False), band.swap)
 
 
 def _stage(run: Run, band: Band, stage: str, target_ev_ang: float) -> bool:
@@ -191,33 +188,6 @@ def _stage(run: Run, band: Band, stage: str, target_ev_ang: float) -> bool:
         return False
     run.warnings.append(f"{stage}: {name} did not converge, went on with fire in smaller steps")
     return band_fire(band, target_ev_ang, steps)
-
-
-def _look_at_saddle(run: Run, path: RelaxedPath) -> None:
-    """Measure the curvature of the highest image, along the path and where that leads.
-
-    One force call, as a rule. A path of few images may cross a saddle askew, so that it takes
-    some more to see the direction in which the saddle is highest. Nothing is measured where the
-    path is highest at an end, or the budget is spent.
-    """
-    top = int(path.energies_ev.argmax())
-    if top in path.ends:
-        return
-    image = path.images[top]
-
-    def stiffness(direction: np.ndarray) -> np.ndarray:
-        moved = image.copy()
-        moved.positions += SADDLE_STEP_ANG * direction
-        (there,) = run.evaluate([moved], [f"image-{top:02d}"])
-        return np.asarray((image.get_forces() - there.forces_ev_ang) / SADDLE_STEP_ANG)
-
-    starts = tangent(path.images, top)[None]
-    try:
-        found = softest(stiffness, starts, below=0.0, calls=SADDLE_CALLS)
-    except BudgetSpent:
-        return
-    run.report("saddle", 0, path.fmax_ev_ang, barriers(path.energies_ev)["barrier_ev"])
-    path.curvatures_ev_ang2[top], path.modes[top] = found.curvature_ev_ang2, found.mode
 
 
 def split(run: Run, band: Band, splits: int) -> RelaxedPath | None:

@@ -222,6 +222,24 @@ def test_ends_on_a_ridge_of_the_host_are_let_go(let_go, barrier_ev):
     )
 
 
+def test_held_ends_that_find_no_rest_leave_the_band_as_an_estimate():
+    initial = Atoms("HHe", positions=[[0, 0, 0], [1, 5, 5]], cell=[10, 10, 10], pbc=True)
+    final = initial.copy()
+    final.positions[0, 0] = 2.0
+    options = {"images": 7, "symmetry": False, "leave_ridges": False, "climb_from_ev_ang": 0.1}
+    steps = []
+    run_neb(initial, final, EmtEngine(HeldHost), NebSettings(**options), progress=steps.append)
+    ends = [step.force_calls for step in steps if step.stage == "initial end"]
+    budget = ends[1] + 1  # pays for the band and for one step of the nudged end
+    result = run_neb(
+        initial, final, EmtEngine(HeldHost), NebSettings(max_force_calls=budget, **options)
+    )
+    assert not result.converged
+    assert result.force_calls <= budget
+    assert any("found no rest" in warning for warning in result.warnings)
+    assert result.barrier_ev == pytest.approx(0.383, abs=0.05)
+
+
 def test_a_site_that_only_symmetry_holds_is_refused():
     class Hill(EggBox):
         amplitude_ev = -0.25  # the ion rests half way; at both ends it stands on a hill

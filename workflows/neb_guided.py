@@ -14,6 +14,7 @@ from workflows.neb_band import Band
 from workflows.neb_guide import INNER_SHARE, INNER_STEPS, Guide, Rounds
 from workflows.neb_optimisers import band_lbfgs, band_ode_until_it_crawls
 from workflows.neb_run import Run
+from workflows.neb_types import NebFailure
 
 NO_BUDGET = 10**9
 
@@ -38,10 +39,13 @@ def band_guided(band: Band, guide: Guide, fmax_ev_ang: float, max_rounds: int) -
         if spiked:
             band.back_to_best()
         stand_in = _on_guide(band, guide)
-        for relaxed in (band_ode_until_it_crawls, band_lbfgs):
-            if relaxed(stand_in, INNER_SHARE * fmax_ev_ang, INNER_STEPS):
-                break
-            stand_in.back_to_best()
+        try:
+            for relaxed in (band_ode_until_it_crawls, band_lbfgs):
+                if relaxed(stand_in, INNER_SHARE * fmax_ev_ang, INNER_STEPS):
+                    break
+                stand_in.back_to_best()
+        except NebFailure:  # forces that are no numbers, far from what the potential knows
+            break
         band.set_positions(rounds.shortened(band.get_positions(), stand_in.get_positions()))
     band.back_to_best()
     return False

@@ -280,6 +280,22 @@ def test_translation_that_only_moves_the_path_is_no_swap():
     assert swap.positions(final, initial) == pytest.approx(initial.positions)
 
 
+@pytest.mark.parametrize("optimiser", ["staged", "fire"])
+def test_no_geometry_is_computed_twice(optimiser):
+    seen = []
+
+    class Watched(EMT):
+        def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+            seen.append(atoms.get_positions().round(7).tobytes())
+            super().calculate(atoms, properties, system_changes)
+
+    settings = NebSettings(optimiser=optimiser)
+    result = run_neb(*copper_vacancy(), EmtEngine(Watched), settings)
+    assert result.converged
+    # the climbing image starts where the plain band ended
+    assert len(set(seen)) == len(seen) == result.force_calls
+
+
 def test_optimisers_agree(copper):
     for optimiser in ("fire", "lbfgs", "ode", "staged"):
         settings = NebSettings(fmax_ev_ang=0.01, optimiser=optimiser)

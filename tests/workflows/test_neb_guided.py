@@ -21,7 +21,7 @@ EMT_ENGINE = AseEngine("emt", lambda folder: EMT(), shared=False)
 
 def morse(folder: object = None) -> Calculator:
     """Copper, roughly: too soft by half."""
-    return MorsePotential(epsilon=0.34, r0=2.87, rho0=3.9, rcut1=5.0, rcut2=6.0)
+    return MorsePotential(epsilon=0.34, r0=2.87, rho0=3.9, rcut1=3.2, rcut2=3.8)
 
 
 GUIDES = {
@@ -65,9 +65,25 @@ def test_a_guide_saves_calls_and_changes_nothing_else(plain):
         assert image.get_potential_energy() == pytest.approx(fresh.get_potential_energy(), abs=1e-6)
 
 
-def test_a_guide_that_is_no_help_is_left(plain):
+class NoNumbers(MorsePotential):
+    """A potential that breaks where it is asked a second time."""
+
+    asked = 0
+
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        type(self).asked += 1
+        if self.asked > 1:
+            self.results["forces"] = np.full_like(self.results["forces"], np.nan)
+
+
+GUIDES["broken"] = AseEngine("broken", lambda folder: NoNumbers(), shared=False)
+
+
+@pytest.mark.parametrize("guide", ["wrong", "broken"])
+def test_a_guide_that_is_no_help_is_left(plain, guide):
     guided = run_neb(
-        *copper_vacancy(), EMT_ENGINE, NebSettings(fmax_ev_ang=0.01), guide=GUIDES["wrong"]
+        *copper_vacancy(), EMT_ENGINE, NebSettings(fmax_ev_ang=0.01), guide=GUIDES[guide]
     )
     assert guided.converged
     assert guided.barrier_ev == pytest.approx(plain.barrier_ev, abs=1e-3)

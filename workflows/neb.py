@@ -34,7 +34,7 @@ from workflows.neb_path import (
 )
 from workflows.neb_relax import RelaxedPath, relax_path
 from workflows.neb_run import Run
-from workflows.neb_symmetry import Swap, find_swap
+from workflows.neb_symmetry import Swap, find_swap, path_rotations
 from workflows.neb_types import (
     NebFailure,
     NebResult,
@@ -134,6 +134,8 @@ def run_neb(
             Guide(forces_of(guide)) if guide else None,
         )
     )
+    if settings.leave_ridges:
+        run.rotations = path_rotations(first, last)
     before = (first, last)
     near = (moved_to(first, guess[0]), moved_to(last, guess[-1])) if guess else before
     first = run.relaxed_end("initial", first, ends, near[0])

@@ -14,12 +14,23 @@ SMALL = 0.2
 """A starting direction of which less is left without the barred one adds nothing."""
 
 
+ALIKE_EV_ANG2 = 0.05
+"""Curvatures that differ by less belong to directions that symmetry makes alike."""
+
+ANYWHERE = np.array([0.36, 0.48, 0.80])
+"""Along no axis; where directions of the first atom are alike, the nearest one is taken."""
+
+
 class Mode(NamedTuple):
-    """Curvature (eV/Å²) along a unit vector, shape (n, 3), and what it cost."""
+    """Curvature (eV/Å²) along a unit vector, shape (n, 3), and what it cost.
+
+    ``alike`` is a second vector as soft and at right angles, where symmetry makes two of them.
+    """
 
     curvature_ev_ang2: float
     mode: np.ndarray
     calls: int
+    alike: np.ndarray | None = None
 
 
 def softest(
@@ -66,11 +77,30 @@ def softest(
             answers = np.column_stack([answers, answer])
         quotient = seen.T @ answers
         values, vectors = np.linalg.eigh((quotient + quotient.T) / 2)
-        lowest, rest = float(values[0]), answers @ vectors[:, 0]
+        chosen, other = _settled(values, vectors, seen)
+        lowest, rest = float(values[0]), answers @ chosen
         rest -= seen @ (seen.T @ rest)
         coupling = float(np.linalg.norm(rest))
         half = (HOST_CURVATURE_EV_ANG2 - lowest) / 2
         expected = lowest + half - np.hypot(half, coupling)
         if lowest < below or expected >= below or seen.shape[1] >= calls:
-            return Mode(lowest, (seen @ vectors[:, 0]).reshape(shape), seen.shape[1])
+            alike = None if other is None else (seen @ other).reshape(shape)
+            return Mode(lowest, (seen @ chosen).reshape(shape), seen.shape[1], alike)
         directions = [rest / coupling]
+
+
+def _settled(
+    values: np.ndarray, vectors: np.ndarray, seen: np.ndarray
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Lowest eigenvector; of two that symmetry makes alike, one that rounding has no say in."""
+    pair = vectors[:, :2]
+    if np.count_nonzero(values < values[0] + ALIKE_EV_ANG2) != 2:
+        return vectors[:, 0], None
+    wanted = pair.T @ (seen[:3].T @ ANYWHERE)
+    size = float(np.linalg.norm(wanted))
+    if size < SMALL:
+        return vectors[:, 0], None
+    wanted /= size
+    other = pair @ np.array([-wanted[1], wanted[0]])
+    of_first = seen[:3] @ other
+    return pair @ wanted, other * np.sign(of_first[np.argmax(np.abs(of_first))])

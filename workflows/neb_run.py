@@ -23,7 +23,10 @@ class BudgetSpent(Exception):
 
 
 class Run:
-    """Force-call budget, forces and progress of one band; ``guide`` goes ahead of the engine."""
+    """Force-call budget, forces and progress of one band.
+
+    ``guide`` goes ahead of the engine; ``rotations`` are those of the path, Cartesian, (k, 3, 3).
+    """
 
     def __init__(
         self,
@@ -36,6 +39,7 @@ class Run:
         self.calls = 0
         self.warnings: list[str] = []
         self.ends_let_go = not settings.let_go_ends
+        self.rotations = np.eye(3)[None]
 
     def evaluate(self, images: Sequence[Atoms], labels: Sequence[str]) -> list[Evaluation]:
         """Energies and forces of images, taken off the budget.

@@ -8,8 +8,9 @@ without this, since its forces are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -79,29 +80,56 @@ def find_swap(initial: Atoms, final: Atoms, tolerance_ang: float = 0.01) -> Swap
     Swap or None
         None where the ends differ by symmetry, or no operation of order two exchanges them.
     """
-    if not np.allclose(initial.positions[1:], final.positions[1:], atol=tolerance_ang):
-        return None
-    cell = initial.cell[:]
-    ends = np.linalg.solve(cell.T, np.stack([initial.positions[0], final.positions[0]]).T).T
-    host = np.linalg.solve(cell.T, initial.positions[1:].T).T
-    kinds = np.concatenate([[0, 0], initial.numbers[1:]])
-    found = find_operations(cell, np.concatenate([ends, host]), kinds, tolerance_ang)
-    unity = np.arange(len(kinds))
-    for turn, shift, goes_to in zip(found.rotations, found.translations, found.images, strict=True):
-        if goes_to[0] != 1 or (turn @ turn != np.eye(3)).any():
-            continue
-        if (goes_to[goes_to] != unity).any():
-            continue
-        # The path itself has to be turned round, not taken to one of its periodic images.
-        there, back = turn @ ends[0] + shift - ends[1], turn @ ends[1] + shift - ends[0]
-        if np.linalg.norm((there - back) @ cell) > 2 * tolerance_ang:
+    unity = np.arange(len(initial) + 1)
+    for operation in _of_hop(initial, final, tolerance_ang):
+        order_two = (operation.turn @ operation.turn == np.eye(3)).all()
+        goes_to = operation.goes_to
+        if goes_to[0] != 1 or not order_two or (goes_to[goes_to] != unity).any():
             continue
         source = np.empty(len(initial), dtype=np.int64)
         source[0] = 0
         source[goes_to[2:] - 1] = np.arange(1, len(initial))
         return Swap(
-            rotation=cell.T @ turn @ np.linalg.inv(cell.T),
-            translation_ang=(shift - (there + back) / 2) @ cell,
+            rotation=operation.rotation,
+            translation_ang=operation.shift @ initial.cell[:],
             source=source,
         )
     return None
+
+
+def path_rotations(initial: Atoms, final: Atoms, tolerance_ang: float = 0.01) -> np.ndarray:
+    """Rotations of all operations that leave a hop where it is, or turn it round.
+
+    Returns
+    -------
+    np.ndarray
+        Cartesian, shape (k, 3, 3).
+    """
+    found = [operation.rotation for operation in _of_hop(initial, final, tolerance_ang)]
+    return np.array(found).reshape(-1, 3, 3)
+
+
+class _Operation(NamedTuple):
+    """Of a hop: in fractions, where each atom goes (both ends first), and Cartesian."""
+
+    turn: np.ndarray
+    shift: np.ndarray
+    goes_to: np.ndarray
+    rotation: np.ndarray
+
+
+def _of_hop(initial: Atoms, final: Atoms, tolerance_ang: float) -> Iterator[_Operation]:
+    if not np.allclose(initial.positions[1:], final.positions[1:], atol=tolerance_ang):
+        return
+    cell = initial.cell[:]
+    ends = np.linalg.solve(cell.T, np.stack([initial.positions[0], final.positions[0]]).T).T
+    host = np.linalg.solve(cell.T, initial.positions[1:].T).T
+    kinds = np.concatenate([[0, 0], initial.numbers[1:]])
+    found = find_operations(cell, np.concatenate([ends, host]), kinds, tolerance_ang)
+    for turn, shift, goes_to in zip(found.rotations, found.translations, found.images, strict=True):
+        # The path itself has to be mapped, not taken to one of its periodic images.
+        moved = ends @ turn.T + shift - ends[goes_to[:2]]
+        if np.linalg.norm((moved[0] - moved[1]) @ cell) > 2 * tolerance_ang:
+            continue
+        rotation = cell.T @ turn @ np.linalg.inv(cell.T)
+        yield _Operation(turn, shift - moved.mean(axis=0), goes_to, rotation)

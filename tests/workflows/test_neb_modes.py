@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 
 from workflows.engines import AseEngine
 from workflows.neb import NebSettings, run_neb
 from workflows.neb_modes import softest
+from workflows.neb_ridge import symmetric_ways
+from workflows.neb_symmetry import path_rotations
 
 
 def asked(matrix: np.ndarray, starts: np.ndarray, **options: float):
@@ -61,6 +64,52 @@ def test_the_path_itself_is_left_out():
     assert found.curvature_ev_ang2 == pytest.approx(8.0)
     assert directions @ along.ravel() == pytest.approx(0.0, abs=1e-12)
     assert found.calls == 2
+
+
+def test_of_alike_directions_rounding_chooses_none():
+    matrix = np.diag([-1.0, -1.0, 9, 5, 5, 5, 5, 5, 5])
+    noise = np.random.default_rng(3).normal(0, 1e-6, (9, 9))
+    modes = [
+        asked(m, ION, below=-0.3, calls=6)[0].mode
+        for m in (matrix, matrix + noise + noise.T, matrix - noise - noise.T)
+    ]
+    assert modes[1] == pytest.approx(modes[0], abs=1e-4)
+    assert modes[2] == pytest.approx(modes[0], abs=1e-4)
+    assert modes[0][0] == pytest.approx([0.6, 0.8, 0], abs=1e-4)
+
+
+def turned(angle: float) -> np.ndarray:
+    c, s = np.cos(angle), np.sin(angle)
+    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
+
+
+def test_ways_off_a_threefold_axis_keep_a_mirror():
+    mirror = np.diag([1.0, -1.0, 1.0])
+    group = [np.eye(3), turned(2 * np.pi / 3), turned(-2 * np.pi / 3)]
+    rotations = np.array([*group, *(turn @ mirror for turn in group)])
+    c, s = np.cos(0.3), np.sin(0.3)  # rounding may have chosen any two directions
+    one, other = np.zeros((2, 3)), np.zeros((2, 3))
+    one[0], other[0] = [c, s, 0], [-s, c, 0]
+    ways = symmetric_ways(rotations, one, other)
+    angles = np.degrees([np.arctan2(way[0, 1], way[0, 0]) for way in ways]) % 360
+    assert sorted(angles.round(1) % 360) == [0, 60, 120, 180, 240, 300]
+    assert np.linalg.norm(ways, axis=(1, 2)) == pytest.approx(1.0)
+    assert not symmetric_ways(np.array(group), one, other)
+
+
+def test_operations_of_a_path_turn_it_round_or_leave_it():
+    crystal = bulk("Cu", cubic=True, a=3.6).repeat(2)
+    vector = crystal.get_distance(0, 1, mic=True, vector=True)
+    del crystal[1]
+    final = crystal.copy()
+    final.positions[0] += vector
+    rotations = path_rotations(crystal, final)
+    assert len(rotations) == 8  # mmm, between two atoms of a face-centred crystal
+    along = vector / np.linalg.norm(vector)
+    assert np.abs(rotations @ along @ along) == pytest.approx(1.0)
+    assert np.abs(np.linalg.det(rotations)) == pytest.approx(1.0)
+    final.positions[0] += [0.3, 0, 0.1]
+    assert len(path_rotations(crystal, final)) < 8
 
 
 class YieldingHost(Calculator):

@@ -137,14 +137,16 @@ def run_neb(
     if settings.leave_ridges:
         run.rotations = path_rotations(first, last)
     before = (first, last)
-    near = (moved_to(first, guess[0]), moved_to(last, guess[-1])) if guess else before
-    first = run.relaxed_end("initial", first, ends, near[0])
-    last = (
-        run.mirrored(first, last, swap) if swap else run.relaxed_end("final", last, ends, near[1])
-    )
-    run.check_relaxed(*before, first, last)
-    if swap is None:
-        last = unwrapped(first, last)
+    try:
+        near = (moved_to(first, guess[0]), moved_to(last, guess[-1])) if guess else before
+        first, last = relaxed_ends(run, before, near, swap, ends)
+    except NebFailure as failure:
+        if not guess or failure.kind not in NO_LONGER_THIS_HOP:
+            raise
+        # what another engine made of the ends need not hold for this one
+        run.warnings.append(f"begun anew, without the given path: {failure}")
+        guess = None
+        first, last = relaxed_ends(run, before, before, swap, None)
     count = settings.images or images_for(first, last, settings.max_spacing_ang)
     if swap is not None and settings.images is None:
         count += 1 - count % 2  # an image in the mirror is the saddle
@@ -173,6 +175,27 @@ def run_neb(
         symmetric=path.symmetric,
         warnings=run.warnings,
     )
+
+
+NO_LONGER_THIS_HOP = ("endpoint_left_site", "endpoints_collapsed", "host_rearranged")
+"""Failures of ends that may hold for where they began alone."""
+
+
+def relaxed_ends(
+    run: Run,
+    before: tuple[Atoms, Atoms],
+    near: tuple[Atoms, Atoms],
+    swap: Swap | None,
+    ends: Ends | None,
+) -> tuple[Atoms, Atoms]:
+    """Relax both ends from near where they are, and see that they are still those of this hop."""
+    first = run.relaxed_end("initial", before[0], ends, near[0])
+    if swap is not None:
+        last = run.mirrored(first, before[1], swap)
+    else:
+        last = run.relaxed_end("final", before[1], ends, near[1])
+    run.check_relaxed(*before, first, last)
+    return first, last if swap is not None else unwrapped(first, last)
 
 
 def relaxed_with_free_ends(

@@ -335,6 +335,16 @@ def test_guess_saves_force_calls(copper):
     assert warm.force_calls < copper.force_calls
 
 
+def test_a_guess_whose_end_leads_away_is_given_up(copper):
+    initial, final = copper_vacancy()
+    guess = [image.copy() for image in copper.images]
+    guess[0].positions[0] += 0.7 * (final.positions[0] - initial.positions[0])
+    result = run_neb(initial, final, EmtEngine(), NebSettings(fmax_ev_ang=0.01), guess=guess)
+    assert result.converged
+    assert result.barrier_ev == pytest.approx(copper.barrier_ev, abs=1e-3)
+    assert "left its site" in result.warnings[0]
+
+
 def test_images_follow_the_path_length():
     first = Atoms("H", positions=[[0, 0, 0]], cell=[9, 9, 9], pbc=True)
     last = first.copy()

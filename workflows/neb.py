@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,8 +135,7 @@ def run_neb(
             Guide(forces_of(guide)) if guide else None,
         )
     )
-    if settings.leave_ridges:
-        run.rotations = path_rotations(first, last)
+    run.rotations = partial(path_rotations, first, last)
     before = (first, last)
     try:
         near = (moved_to(first, guess[0]), moved_to(last, guess[-1])) if guess else before

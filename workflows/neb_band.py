@@ -41,13 +41,12 @@ class Band(NEB):
     def __init__(self, images: list[Atoms], run: Run, swap: Swap | None) -> None:
         super().__init__(images, k=run.settings.spring_ev_ang2, method="improvedtangent")
         self.run, self.swap, self.stage, self.evaluations = run, swap, "band", 0
-        self.known: tuple[np.ndarray, bool, np.ndarray] | None = None
+        self.known: tuple[Answer, bool, np.ndarray] | None = None
         self.best: tuple[float, Answer] | None = None
         self.fmax = np.inf
         movable = len(images) - 2
         self.computed = range(1, ((movable + 1) // 2 if swap else movable) + 1)
         self.labels = [f"image-{index:02d}" for index in self.computed]
-        self.last: Answer | None = None
         if swap is not None:
             swap.impose(self.images)
 
@@ -62,8 +61,8 @@ class Band(NEB):
         # Optimisers ask several times per step.
         positions = self.get_positions()
         if self.known is not None:
-            at, climb, forces = self.known
-            if climb == self.climb and _same(at, positions):
+            answer, climb, forces = self.known
+            if climb == self.climb and _same(answer.positions, positions):
                 return forces.copy()
         answer = self.evaluate(positions)
         forces = super().get_forces()
@@ -71,7 +70,7 @@ class Band(NEB):
             self._mirror(forces)
         if not np.isfinite(forces).all():
             self.run.fail("forces_not_finite", "the engine gave forces that are not numbers")
-        self.known = (positions, self.climb, forces.copy())
+        self.known = (answer, self.climb, forces.copy())
         self.fmax = fmax = largest(forces)
         if self.best is None or fmax < self.best[0]:
             self.best = (fmax, answer)
@@ -86,10 +85,10 @@ class Band(NEB):
         Neither climbing nor a step back to the best geometry makes the engine repeat itself.
         """
         asked = [self.images[index] for index in self.computed]
-        kept = [self.last, self.best[1] if self.best else None]
-        there = [a for a in kept if a is not None and _same(a.positions, positions)]
+        kept = [self.known[0]] if self.known else []
+        kept += [self.best[1]] if self.best else []
+        there = [a for a in kept if _same(a.positions, positions)]
         answer = there[0] if there else Answer(positions, self.run.evaluate(asked, self.labels))
-        self.last = answer
         for index, image, (energy, forces) in zip(
             self.computed, asked, answer.evaluations, strict=True
         ):
@@ -115,7 +114,7 @@ class Band(NEB):
         """Undo a step that the budget did not pay for: geometry and energies belong together."""
         if self.known is None:
             return
-        self.set_positions(self.known[0])
+        self.set_positions(self.known[0].positions)
         for index, image in enumerate(self.images[1:-1], start=1):
             attach(image, self.energies[index], self.real_forces[index])
 

@@ -29,11 +29,11 @@ def band_guided(band: Band, guide: Guide, fmax_ev_ang: float, max_rounds: int) -
         spiked = rounds.spiked(band.fmax)
         if rounds.spent:
             break
-        assert band.last is not None
+        assert band.known is not None
         guide.learn(
             [band.images[index] for index in band.computed],
             band.labels,
-            band.last.evaluations,
+            band.known[0].evaluations,
             base=not spiked,
         )
         if spiked:

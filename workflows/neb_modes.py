@@ -11,8 +11,7 @@ HOST_CURVATURE_EV_ANG2 = 5.0
 """What a direction not looked at yet is taken to have: that of an atom in its site."""
 
 SMALL = 0.2
-"""A starting direction of which less is left without the barred one adds nothing."""
-
+"""A direction of which less is left after a projection says nothing."""
 
 ALIKE_EV_ANG2 = 0.05
 """Curvatures that differ by less belong to directions that symmetry makes alike."""

@@ -12,7 +12,7 @@ from stores.documents import Interval, Level
 from stores.hashing import content_hash
 from workflows.bands import Mode, SupercellRecipe, supercell_size
 from workflows.dft import dft_preset
-from workflows.engines import Engine, RelaxesBands, get_potential
+from workflows.engines import Engine, RelaxesBands, get_potential, knows
 from workflows.hops import Hop
 from workflows.levels import interval_90
 from workflows.neb import NebSettings
@@ -77,31 +77,20 @@ class NebPlan:
             "start": self.start,
         }
 
-    @property
-    def guide_identity(self) -> dict[str, Any]:
-        """For the document: which potential goes ahead. The engine's forces decide, so no id."""
-        if self.guide is None:
-            return {}
-        identity = self.guide.identity()
-        return {"guide": {"name": identity.name, "sha256": identity.sha256}}
-
     def barrier_id(self, hop_id: str) -> str:
         """Return the id of a hop's estimate by this plan."""
         return content_hash([hop_id, self.level, self.settings])
 
     def fits(self, host: Structure, hop: Hop, mode: Mode) -> bool:
         """Say whether the engine knows the elements and can afford the hop's supercell."""
-        known = self.engine.elements
-        if known is not None and not host.chemical_system_set <= set(known):
+        if not knows(self.engine, host.chemical_system_set):
             return False
         size = supercell_size(host, hop, self.recipe, mode)
         return size is not None and size <= self.recipe.max_atoms
 
     def guide_for(self, atoms: Atoms) -> Engine | None:
         """Return the guide, if there is one that knows these elements."""
-        if self.guide is None or self.guide.elements is None:
-            return self.guide
-        return self.guide if set(atoms.symbols) <= set(self.guide.elements) else None
+        return self.guide if self.guide and knows(self.guide, atoms.symbols) else None
 
     def interval_90_ev(self, barrier_ev: float) -> Interval:
         """Return the 90 % interval of an estimate."""

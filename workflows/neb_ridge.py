@@ -25,6 +25,9 @@ PROBE_STEP_ANG, ALIKE_EV = 0.4, 1e-3
 """How far ways off an axis are followed, and what differs by less is as low."""
 
 
+FULL_TURN = round(2 * np.pi, 3)
+
+
 def ridge(run: Run, band: Band) -> np.ndarray | None:
     """Direction in which the highest image falls off a ridge, None where it does not.
 
@@ -39,14 +42,8 @@ def ridge(run: Run, band: Band) -> np.ndarray | None:
         Shape (n, 3), a unit vector.
     """
     top = 1 + int(np.argmax(band.energies[1:-1]))
-    image, forces = band.images[top], band.real_forces[top]
-
-    def stiffness(direction: np.ndarray) -> np.ndarray:
-        moved = image.copy()
-        moved.positions += RIDGE_STEP_ANG * direction
-        (there,) = run.evaluate([moved], [f"image-{top:02d}"])
-        return np.asarray((forces - there.forces_ev_ang) / RIDGE_STEP_ANG)
-
+    image, forces, label = band.images[top], band.real_forces[top], f"image-{top:02d}"
+    stiffness = run.stiffness(image, label, forces, RIDGE_STEP_ANG)
     ion = np.zeros((3, *image.positions.shape))
     ion[:, 0] = np.eye(3)
     along = tangent(band.images, top)
@@ -57,9 +54,9 @@ def ridge(run: Run, band: Band) -> np.ndarray | None:
     if curvature > -RIDGE_CURVATURE_EV_ANG2:
         return None
     if found.alike is not None:
-        ways = symmetric_ways(run.rotations, downhill, found.alike)
+        ways = symmetric_ways(run.rotations(), downhill, found.alike)
         if ways:
-            return _lowest(run, image, f"image-{top:02d}", ways)
+            return _lowest(run, image, label, ways)
     # both sides are alike on an exact ridge; else the force says which is lower
     slope = float(np.vdot(downhill, forces))
     side = slope if abs(slope) > 1e-3 else float(downhill.flat[np.argmax(np.abs(downhill))])
@@ -91,7 +88,7 @@ def symmetric_ways(rotations: np.ndarray, one: np.ndarray, other: np.ndarray) ->
     for within in plane.T @ rotations @ plane:
         if abs(np.linalg.det(within) + 1) < 0.01:  # reflects the plane, so it has an axis in it
             half = np.arctan2(within[1, 0], within[0, 0]) / 2
-            angles |= {round(float(half + turn) % (2 * np.pi), 3) for turn in (0.0, np.pi)}
+            angles |= {round(float(half + turn), 3) % FULL_TURN for turn in (0.0, np.pi)}
     return [np.cos(angle) * one + np.sin(angle) * other for angle in sorted(angles)]
 
 

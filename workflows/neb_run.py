@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import NoReturn
 
@@ -25,7 +25,7 @@ class BudgetSpent(Exception):
 class Run:
     """Force-call budget, forces and progress of one band.
 
-    ``guide`` goes ahead of the engine; ``rotations`` are those of the path, Cartesian, (k, 3, 3).
+    ``guide`` goes ahead of the engine; ``rotations`` finds those of the path, Cartesian, (k, 3, 3).
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Run:
         self.calls = 0
         self.warnings: list[str] = []
         self.ends_let_go = not settings.let_go_ends
-        self.rotations = np.eye(3)[None]
+        self.rotations: Callable[[], np.ndarray] = lambda: np.empty((0, 3, 3))
 
     def evaluate(self, images: Sequence[Atoms], labels: Sequence[str]) -> list[Evaluation]:
         """Energies and forces of images, taken off the budget.
@@ -53,6 +53,19 @@ class Run:
             raise BudgetSpent
         self.calls += len(images)
         return self.forces.evaluate(images, labels)
+
+    def stiffness(
+        self, image: Atoms, label: str, forces_ev_ang: np.ndarray, step_ang: float
+    ) -> Callable[[np.ndarray], np.ndarray]:
+        """Change of an image's restoring forces per Å in a direction, by one call each."""
+
+        def change(direction: np.ndarray) -> np.ndarray:
+            moved = image.copy()
+            moved.positions += step_ang * direction
+            (there,) = self.evaluate([moved], [label])
+            return np.asarray((forces_ev_ang - there.forces_ev_ang) / step_ang)
+
+        return change
 
     def report(self, stage: str, step: int, fmax: float, barrier: float | None = None) -> None:
         """Tell the caller how far it is."""

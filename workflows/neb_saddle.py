@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from workflows.neb_modes import softest
 from workflows.neb_path import tangent
 from workflows.neb_run import BudgetSpent, Run
@@ -29,13 +27,7 @@ def look_at_saddle(run: Run, path: RelaxedPath) -> None:
     if top in path.ends:
         return
     image = path.images[top]
-
-    def stiffness(direction: np.ndarray) -> np.ndarray:
-        moved = image.copy()
-        moved.positions += SADDLE_STEP_ANG * direction
-        (there,) = run.evaluate([moved], [f"image-{top:02d}"])
-        return np.asarray((image.get_forces() - there.forces_ev_ang) / SADDLE_STEP_ANG)
-
+    stiffness = run.stiffness(image, f"image-{top:02d}", image.get_forces(), SADDLE_STEP_ANG)
     starts = tangent(path.images, top)[None]
     try:
         found = softest(stiffness, starts, below=0.0, calls=SADDLE_CALLS)

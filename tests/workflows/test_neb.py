@@ -8,10 +8,10 @@ from typing import ClassVar, Literal
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from ase.mep import NEB
+from copper import copper_vacancy
 
 from stores.documents import ModelRef
 from workflows.neb import NebFailure, NebSettings, NebStep, barriers, images_for, minima, run_neb
@@ -52,16 +52,6 @@ class EggBox(Calculator):
         forces[0, 0] = -self.amplitude_ev * wave * np.sin(wave * x)
         forces[0, 1:] = -self.stiffness * across
         self.results = {"energy": float(energy), "forces": forces}
-
-
-def copper_vacancy() -> tuple[Atoms, Atoms]:
-    """A copper atom beside a vacancy, and in it."""
-    crystal = bulk("Cu", cubic=True, a=3.6).repeat(2)
-    vector = crystal.get_distance(0, 1, mic=True, vector=True)
-    del crystal[1]
-    final = crystal.copy()
-    final.positions[0] += vector
-    return crystal, final
 
 
 @pytest.fixture(scope="module")

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ase import Atoms
-from ase.build import bulk
 from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.calculators.morse import MorsePotential
+from copper import copper_vacancy
+from emt_factory import emt
 
 from workflows.engines import AseEngine
 from workflows.engines.forces import Evaluation, forces_of
 from workflows.neb import NebSettings, run_neb
 from workflows.neb_guide import PATIENCE, SPIKE, TRUST_ANG, Guide, Rounds
 
-EMT_ENGINE = AseEngine("emt", lambda folder: EMT(), shared=False)
+EMT_ENGINE = AseEngine("emt", emt, shared=False)
 
 
 def morse(folder: object = None) -> Calculator:
@@ -32,16 +32,6 @@ GUIDES = {
         shared=False,
     ),
 }
-
-
-def copper_vacancy() -> tuple[Atoms, Atoms]:
-    """A copper atom beside a vacancy, and in it; off the symmetric places."""
-    crystal = bulk("Cu", cubic=True, a=3.6).repeat(2)
-    vector = crystal.get_distance(0, 1, mic=True, vector=True)
-    del crystal[1]
-    final = crystal.copy()
-    final.positions[0] += vector
-    return crystal, final
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
+from copper import copper_vacancy
 
 from workflows.engines import AseEngine
 from workflows.neb import NebSettings, run_neb
@@ -98,11 +98,8 @@ def test_ways_off_a_threefold_axis_keep_a_mirror():
 
 
 def test_operations_of_a_path_turn_it_round_or_leave_it():
-    crystal = bulk("Cu", cubic=True, a=3.6).repeat(2)
-    vector = crystal.get_distance(0, 1, mic=True, vector=True)
-    del crystal[1]
-    final = crystal.copy()
-    final.positions[0] += vector
+    crystal, final = copper_vacancy()
+    vector = final.positions[0] - crystal.positions[0]
     rotations = path_rotations(crystal, final)
     assert len(rotations) == 8  # mmm, between two atoms of a face-centred crystal
     along = vector / np.linalg.norm(vector)

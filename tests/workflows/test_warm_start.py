@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from copper import copper_vacancy
+from emt_factory import emt
 
 from workflows.engines import AseEngine
 from workflows.neb import NebSettings
@@ -14,17 +15,7 @@ from workflows.neb_plan import neb_plan
 from workflows.spec import ScreenSpec
 from workflows.warm_start import own_path
 
-EMT_ENGINE = AseEngine("emt", lambda folder: EMT(), shared=False, elements={"Cu"})
-
-
-def copper_vacancy() -> tuple[Atoms, Atoms]:
-    """A copper atom beside a vacancy, and in it."""
-    crystal = bulk("Cu", cubic=True, a=3.6).repeat(2)
-    vector = crystal.get_distance(0, 1, mic=True, vector=True)
-    del crystal[1]
-    final = crystal.copy()
-    final.positions[0] += vector
-    return crystal, final
+EMT_ENGINE = AseEngine("emt", emt, shared=False, elements={"Cu"})
 
 
 @pytest.mark.parametrize("images", [None, 2])
@@ -66,7 +57,7 @@ def screen(start: str, engine: str = "gpaw", **stages: object) -> ScreenSpec:
 def test_the_potential_of_the_stage_below_is_the_guide(start, stages, guided):
     plan = neb_plan(screen(start, **stages), "dft")
     assert (plan.guide is not None) == guided
-    assert plan.guide_identity.get("guide", {}).get("name") == ("mini" if guided else None)
+    assert (plan.guide.identity().name if plan.guide else None) == ("mini" if guided else None)
     # it decides how fast, not what: the same hop keeps its id
     if start == "mlip":
         assert plan.barrier_id("h") == neb_plan(screen("mlip"), "dft").barrier_id("h")

@@ -17,7 +17,7 @@ group ``hopscreen.engines``: the entry's object is called with the options and r
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -160,6 +160,11 @@ def get_potential(model: str, **options: Any) -> Engine:
     if model != "mace" and model in engine_names():
         return get_engine(model, **options)
     return get_engine("mace", model=model, **options)
+
+
+def knows(engine: Engine, symbols: Iterable[str]) -> bool:
+    """Say whether an engine was made for all of these elements."""
+    return engine.elements is None or set(symbols) <= set(engine.elements)
 
 
 def engine_names() -> list[str]:

@@ -26,6 +26,7 @@ from stores.residuals import residuals
 from stores.screen_store import ScreenStore, open_store
 from workflows.bands import build_endpoints
 from workflows.claims import claimed, release, wait_for_others
+from workflows.engines import Engine
 from workflows.engines.forces import Forces, forces_of, side_by_side
 from workflows.faults import is_of_the_machine, patiently
 from workflows.hops import Hop
@@ -232,12 +233,14 @@ def run_hop(task: HopTask, report: Report, forces: Forces | None = None) -> str:
         images: Sequence[Any] = ()
         force_calls = None
         num_atoms = None
+        guide: Engine | None = None
         try:
             host = host_of(candidate)
             initial, final = map(
                 as_atoms, build_endpoints(host, Hop.from_doc(hop), plan.recipe, hop.mode)
             )
             num_atoms = len(initial)
+            guide = plan.guide_for(initial)
             orbits = site_orbits(host)
             ends = StoredEnds(
                 store,
@@ -254,7 +257,7 @@ def run_hop(task: HopTask, report: Report, forces: Forces | None = None) -> str:
                 plan.neb,
                 folder=folder,
                 guess=starting_path(plan, store, hop, initial, final),
-                guide=plan.guide_for(initial),
+                guide=guide,
                 ends=ends,
                 forces=forces,
                 progress=lambda state: report(f"{name}: {state}"),
@@ -275,6 +278,9 @@ def run_hop(task: HopTask, report: Report, forces: Forces | None = None) -> str:
             failure = Failure(kind=type(error).__name__, message=message, folder=str(folder))
         doc = _document(hop, plan, result, failure, task.job_uuid, time.monotonic() - started)
         doc.num_atoms, doc.force_calls = num_atoms, force_calls
+        if guide is not None:  # the engine's forces decide, so it is no part of the id
+            identity = guide.identity()
+            doc.settings["guide"] = {"name": identity.name, "sha256": identity.sha256}
 
         def keep() -> None:
             if images:
@@ -304,7 +310,7 @@ def _document(
         level=plan.level,
         status="done" if result else "failed",
         label=plan.label,
-        settings=plan.settings | plan.guide_identity,
+        settings=plan.settings,
         error=failure,
         provenance=provenance(model=identity, job_uuid=job_uuid, wall_s=round(wall_s, 3)),
     )
